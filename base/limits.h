@@ -1,0 +1,37 @@
+/* limits: every count, size, depth and expansion that hostile input could drive up. One line each.
+ * Checked before allocating; a test at, below and above each.
+ */
+#pragma once
+
+#define LIMIT_REFERENCE_SIZE 1024u			 /* text of a reference, host and digest included */
+#define LIMIT_REPOSITORY_SIZE 255u			 /* host and repository (distribution-spec) */
+#define LIMIT_MANIFEST_SIZE (4u << 20)			 /* manifest or index (distribution-spec: >= 4 MiB) */
+#define LIMIT_CONFIG_SIZE (8u << 20)			 /* image config */
+#define LIMIT_JSON_DEPTH 32u				 /* nesting of any JSON we parse */
+#define LIMIT_INDEX_DEPTH 3u				 /* image index inside an image index */
+#define LIMIT_INDEX_ENTRIES 4096u			 /* manifests of one image index */
+#define LIMIT_LAYERS 256u				 /* layers of an image; 8 bits in a nodeid */
+#define LIMIT_BLOB_SIZE (UINT64_C(64) << 30)		 /* packed bytes of one layer */
+#define LIMIT_LAYER_FILE_SIZE (UINT64_C(1) << 40)	 /* plain bytes of one layer, sparse included */
+#define LIMIT_EXPANSION 1100u				 /* plain / packed: deflate's best is 1032 */
+#define LIMIT_EXPANSION_FREE (UINT64_C(64) << 20)	 /* plain bytes to which the ratio does not apply */
+#define LIMIT_LAYER_ENTRIES (4u << 20)			 /* members of one layer */
+#define LIMIT_DIRECTORY_ENTRIES (2u << 20)		 /* names in one directory */
+#define LIMIT_NAME_SIZE 255u				 /* one component (NAME_MAX) */
+#define LIMIT_PATH_SIZE 4095u				 /* a member's path, a symlink's target (PATH_MAX - 1) */
+#define LIMIT_DEPTH 2048u				 /* components of a path */
+#define LIMIT_SYMLINKS 40u				 /* followed in one resolve (the kernel's number) */
+#define LIMIT_XATTR_NAME_SIZE 255u
+#define LIMIT_XATTR_VALUE_SIZE 65535u
+#define LIMIT_XATTRS_SIZE (128u << 10)			 /* names and values of one inode */
+#define LIMIT_PAX_SIZE (1u << 20)			 /* one pax header's records; GNU long names */
+#define LIMIT_SPARSE_ENTRIES (1u << 20)			 /* fragments of one sparse member */
+#define LIMIT_ZSTD_WINDOW_LOG 27			 /* 128 MiB */
+#define LIMIT_REDIRECTS 10
+#define LIMIT_HTTP_HEADER_SIZE (64u << 10)		 /* all headers of one response */
+#define LIMIT_ERROR_BODY_SIZE (16u << 10)		 /* of an HTTP error, for its message */
+#define LIMIT_RETRIES 6					 /* of one request */
+#define LIMIT_LAYER_INDEX_SIZE (UINT64_C(8) << 30)	 /* one index.erofs */
+#define LIMIT_CREDENTIALS_SIZE (1u << 20)		 /* an auth.json */
+#define LIMIT_PASSWD_SIZE (4u << 20)			 /* /etc/passwd and /etc/group of an image */
+#define LIMIT_MESSAGE_SIZE (64u << 10)			 /* one packet on the command socket */

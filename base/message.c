@@ -1,0 +1,100 @@
+/* poll, then one sendmsg or recv a packet. */
+#include "base/message.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/json_field.h"
+#include "base/limits.h"
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int wait_for(int socket_fd, short events, int timeout_ms)
+{
+	int64_t end = now_ms() + timeout_ms;
+
+	for (;;) {
+		struct pollfd p = {.fd = socket_fd, .events = events};
+		int64_t left = timeout_ms < 0 ? -1 : end - now_ms();
+		int r = poll(&p, 1, timeout_ms < 0 ? -1 : left < 0 ? 0 : (int)left);
+
+		if (r > 0)
+			return 0;
+		if (r == 0)
+			return -ETIMEDOUT;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+int message_send(int socket_fd, const struct message_head *head, struct json_object *o, int timeout_ms)
+{
+	struct message_head h = *head;
+	size_t size = 0;
+	const char *text = o ? json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN, &size) : "";
+	struct iovec parts[2] = {{&h, sizeof(h)}, {(void *)(uintptr_t)text, size}};
+	struct msghdr m = {.msg_iov = parts, .msg_iovlen = 2};
+
+	h.magic = MESSAGE_MAGIC;
+	if (sizeof(h) + size > LIMIT_MESSAGE_SIZE)
+		return -EMSGSIZE;
+	for (;;) {
+		int r;
+
+		if (sendmsg(socket_fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+			return 0;
+		if (errno == ECONNRESET || errno == ENOTCONN)
+			return -EPIPE;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		r = wait_for(socket_fd, POLLOUT, timeout_ms);
+		if (r < 0)
+			return r;
+	}
+}
+
+int message_receive(int socket_fd, int timeout_ms, struct message_head *ret_head,
+		    struct json_object **ret_object)
+{
+	_cleanup_(fd_free_memory) uint8_t *packet = malloc(LIMIT_MESSAGE_SIZE);
+	struct json_object *o = NULL;
+	ssize_t n;
+	int r;
+
+	if (!packet)
+		return -ENOMEM;
+	do {
+		r = timeout_ms == 0 ? 0 : wait_for(socket_fd, POLLIN, timeout_ms);
+		if (r < 0)
+			return r;
+		n = recv(socket_fd, packet, LIMIT_MESSAGE_SIZE, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && (errno == EINTR || (errno == EAGAIN && timeout_ms != 0)));
+	if (n < 0)
+		return errno == ECONNRESET ? -EPIPE : -errno;
+	if (n == 0)
+		return -EPIPE;
+	if ((size_t)n < sizeof(*ret_head))
+		return -EBADMSG;
+	memcpy(ret_head, packet, sizeof(*ret_head));
+	if (ret_head->magic != MESSAGE_MAGIC)
+		return -EBADMSG;
+	if ((size_t)n > sizeof(*ret_head)) {
+		r = json_field_parse(packet + sizeof(*ret_head), (size_t)n - sizeof(*ret_head), &o);
+		if (r < 0)
+			return r;
+	}
+	*ret_object = o;
+	return 0;
+}

@@ -1,0 +1,63 @@
+/* message: packets on the command socket, between a command, the supervisor and the fetcher.
+ *
+ * A packet is a struct message_head and a JSON object. The supervisor relays packets by their head
+ * and never looks at the JSON. Commands speak SOCK_SEQPACKET to <run>/socket.
+ *
+ * Requests (kind REQUEST, to the fetcher; texts are canonical reference_text()):
+ *   {"op": "ensure", "reference": T, "platform": "os/arch[/variant]"?, "pull": "missing"|"always"|"never",
+ *    "until": "manifest"|"image", "progress": bool, "access": {see fetch/credentials.h}}
+ *       REPLY  {"event": "layer", "layer": i, "layers": n, "digest": T, "done": packed bytes, "total": packed
+ *               bytes, "state": "present"|"waiting"|"streaming"|"done"}, at most ten a second and layer
+ *       LAST   {"errno": 0, "reference": T, "image_key": hex, "manifest_digest": T, "config_digest": T,
+ *               "fetched_bytes": n, "requests": n, "layers": [{"digest": T, "diff_id": T, "size": n,
+ *               "media_type": T, "key": T}]}   manifest and config then lie in <store>/blobs/sha256/<hex>
+ *   {"op": "images"}   LAST {"images": [{"reference": T, "manifest_digest": T, "image_key": T, "size": packed
+ *                      bytes, "checked": seconds since 1970, "layers": n, "present": bytes, "total": bytes}]}
+ *   {"op": "remove", "reference": T}   LAST {"removed_layers": n, "freed_bytes": n}
+ *   {"op": "evict", "reference": T}    LAST {"evicted_bytes": n, "kept": [{"layer": T, "why": T}]}
+ *   {"op": "status"}   LAST {"supervisor_pid", "server_pid", "fetcher_pid", "channel", "uptime_seconds", "images":
+ *                      as above, "bytes_present", "bytes_fetched", "requests", "parked_reads"}
+ *   {"op": "hold", "name": T, "hold": bool}   keeps the server from leaving ("lazyrun mount"); sent with `remember`
+ *   {"op": "stop", "force": bool}   LAST {"errno": EBUSY, "error": "... in use by ..."} or 0, then the end
+ * Every LAST carries "errno" (0 or positive) and, when it is not 0, "error": the text for the user.
+ *
+ * Ownership  message_receive() hands over the object.
+ * Units      One packet is at most LIMIT_MESSAGE_SIZE bytes.
+ * Errors     -EPIPE: the other side is gone. -ETIMEDOUT: no packet until the deadline. -EBADMSG.
+ *            -EAGAIN with MSG_DONTWAIT. All bare: the caller knows whom it waits for.
+ * Threads    Any; a packet is one system call.
+ * Source     unix(7), SOCK_SEQPACKET.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include <json-c/json_object.h>
+
+#define MESSAGE_MAGIC 0x3152u /* raised when the meaning of a packet changes */
+
+enum message_kind {
+	MESSAGE_REQUEST = 1, /* command -> fetcher */
+	MESSAGE_REPLY = 2,   /* fetcher -> command; the request stays open */
+	MESSAGE_LAST = 3,    /* fetcher -> command; the request is answered */
+	MESSAGE_GONE = 4,    /* supervisor -> fetcher: this connection was closed; body empty */
+	MESSAGE_REPLAY = 5,  /* supervisor -> a new fetcher: a remembered packet, no reply wanted */
+	MESSAGE_IDLE = 6,    /* fetcher -> supervisor: nobody uses us, leave if no connection is open */
+	MESSAGE_JOIN = 7,    /* command -> supervisor: answered with this kind and, as SCM_RIGHTS, the user
+				and mount namespace descriptors (none for root) */
+};
+
+struct message_head {
+	uint16_t magic;
+	uint16_t kind;
+	uint32_t connection; /* filled in by the supervisor; a command writes 0 */
+	uint8_t remember[16]; /* not zero: the supervisor keeps the newest such packet under this key, in
+				 memory, and sends it as MESSAGE_REPLAY to each new fetcher */
+};
+
+/* Sends one packet, without waiting longer than `timeout_ms` (-1: for ever). `o` may be NULL. */
+int message_send(int socket_fd, const struct message_head *head, struct json_object *o, int timeout_ms);
+
+/* Waits for one packet. *ret_object is NULL when the body is empty. */
+int message_receive(int socket_fd, int timeout_ms, struct message_head *ret_head,
+		    struct json_object **ret_object);

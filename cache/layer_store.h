@@ -1,0 +1,45 @@
+/* layer_store: one layer on disk: its index, span table, data file and have-map.
+ *
+ * Ownership  layer_store_open() hands over; layer_store_free() ends it.
+ * Units      Bytes of the layer file; pages of 4096.
+ * Errors     -ENOENT: no such layer (bare). -EBADMSG: a file of it is short or wrong; the layer is
+ *            marked bad (reported). -EAGAIN from layer_store_read(): bytes are not here yet (bare).
+ * Threads    Any thread reads. Bits are set by the fetcher after the bytes, cleared by the evictor
+ *            before the punch; the epoch makes a reader that meets the evictor start over.
+ * Source     docs/design.md, "The cache"; KERNEL.md H.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cache/number_table.h"
+#include "cache/store.h"
+#include "format/erofs_read.h"
+#include "format/span_table.h"
+
+#define LAYER_PAGE 4096u
+
+struct layer_store;
+
+int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret);
+void layer_store_free(struct layer_store **l);
+
+const char *layer_store_key(const struct layer_store *l);
+const struct erofs_read *layer_store_index(const struct layer_store *l);
+const struct span_table *layer_store_spans(const struct layer_store *l);
+uint64_t layer_store_size(const struct layer_store *l); /* of the layer file */
+
+/* Reads bytes that must all lie inside the layer file. -EAGAIN: at least one page is missing. */
+int layer_store_read(const struct layer_store *l, void *data, size_t size, uint64_t off);
+
+/* Whether all pages that touch the range are here. */
+bool layer_store_present(const struct layer_store *l, uint64_t off, uint64_t size);
+uint64_t layer_store_bytes_present(const struct layer_store *l);
+
+/* Writes verified bytes of whole pages (or up to the end of the file), then sets their bits. */
+int layer_store_put(struct layer_store *l, const void *data, uint64_t size, uint64_t off);
+
+/* Evicts: raises the epoch, clears the bits, punches. Whole pages inside the range. */
+int layer_store_punch(struct layer_store *l, uint64_t off, uint64_t size);

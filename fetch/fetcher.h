@@ -1,0 +1,25 @@
+/* fetcher: the process that touches the network and parses what comes from it.
+ *
+ * Ownership  Borrows everything in the setup for the life of the process.
+ * Units      -
+ * Errors     fetcher_run() returns only when told to end (0) or when it cannot work (reported).
+ * Threads    Makes its own: one for libcurl, one a request, decoders, fillers. Call it from a
+ *            single-threaded process.
+ * Source     docs/design.md, "The processes".
+ */
+#pragma once
+
+#include "cache/number_table.h"
+#include "cache/store.h"
+
+struct fetcher_setup {
+	struct store *store;
+	struct number_table *numbers;
+	int command_fd; /* SOCK_SEQPACKET to the supervisor: packets of base/message.h, relayed */
+	int need_fd;	/* SOCK_SEQPACKET to the server: packets of fetch/need.h */
+	int idle_seconds;  /* after so long without use MESSAGE_IDLE is sent; 0: never */
+	const int *supervisor_pid, *server_pid; /* in shared memory, for status */
+};
+
+/* EOF on command_fd ends it. */
+int fetcher_run(const struct fetcher_setup *setup);

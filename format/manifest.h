@@ -1,0 +1,73 @@
+/* manifest: image manifests and image indexes, OCI and docker v2 schema 2, parsed and checked.
+ *
+ * Ownership  manifest_parse() hands over; manifest_free() ends it with every text in it.
+ * Units      Sizes count packed bytes in the registry.
+ * Errors     -EBADMSG: not such a document, or one that is both (CVE-2021-41190). -EFBIG: a limit.
+ *            -EOPNOTSUPP: schema 1, an artifact, an unknown layer type. -ENOENT: no such platform
+ *            (the text lists what there is). All reported.
+ * Threads    Never changes after parse.
+ * Source     image-spec manifest.md, image-index.md, descriptor.md; docker image-manifest-v2-2.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+
+enum media_type {
+	MEDIA_OTHER,
+	MEDIA_INDEX,	      /* OCI index, docker manifest list */
+	MEDIA_MANIFEST,	      /* OCI manifest, docker v2 manifest */
+	MEDIA_CONFIG,	      /* OCI and docker image config */
+	MEDIA_LAYER_TAR,      /* uncompressed; OCI, docker, non-distributable forms alike */
+	MEDIA_LAYER_TAR_GZIP,
+	MEDIA_LAYER_TAR_ZSTD,
+};
+
+struct descriptor {
+	enum media_type type;
+	struct digest digest;
+	uint64_t size;
+};
+
+struct platform {
+	char os[32];
+	char architecture[32];
+	char variant[32];    /* "" when absent */
+	char os_version[64]; /* "" when absent */
+};
+
+struct manifest_entry { /* of an index */
+	struct descriptor descriptor;
+	struct platform platform;
+	bool has_platform;
+};
+
+struct manifest {
+	bool is_index;
+	struct descriptor config; /* of a manifest */
+	struct descriptor *layers;
+	size_t n_layers;
+	struct manifest_entry *entries; /* of an index, in document order */
+	size_t n_entries;
+};
+
+/* Without parameters ("; charset=..."), case as the specifications write it. */
+enum media_type media_type_parse(const char *text);
+const char *media_type_text(enum media_type type); /* the OCI name */
+
+/* `content_type` is the HTTP header or NULL; when the body has a mediaType too, the two must agree.
+ * `name` is used in messages ("debian:12"). */
+int manifest_parse(const void *data, size_t size, const char *content_type, const char *name,
+		   struct manifest **ret);
+void manifest_free(struct manifest **m);
+
+/* "linux/arm64/v8"; text is checked. NULL gives this machine's. */
+int platform_parse(const char *text, struct platform *ret);
+const char *platform_text(const struct platform *p, char out[static 128]);
+
+/* The first entry that fits best (exact variant, then what the machine can run: arm v7 takes v6...). */
+int manifest_choose(const struct manifest *index, const struct platform *wanted, const char *name,
+		    const struct manifest_entry **ret);

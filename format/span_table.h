@@ -1,0 +1,54 @@
+/* span_table: which range of a blob fills which range of a layer file, and how.
+ *
+ * Ownership  span_table_load() hands over a struct span_table that points into bytes of the
+ *            caller's (a mapping), which must outlive it; span_table_free() ends it.
+ * Units      Sizes and offsets count bytes. "packed" means inside the registry's blob.
+ * Errors     -EBADMSG: a field points outside the table or the layer file. -EFBIG: a limit. Bare.
+ * Threads    Never changes after load, so any thread reads it without a lock.
+ * Source     Byte layout: span_table.c.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/digest.h"
+
+#define SPAN_SIZE (1u << 20) /* of the spans we cut ourselves, in the layer file */
+
+enum span_kind {
+	SPAN_NONE = 0,	 /* no way back: only streaming the whole layer fills it */
+	SPAN_STORED = 1, /* the packed bytes, as they are, are the plain bytes; packed_off counts in the
+			    uncompressed blob (the tar), whose digest is the layer's diffID */
+	SPAN_COPY = 2,	 /* expanded sparse bytes: filled together with what they were copied from */
+};
+
+struct span {
+	uint64_t off; /* in the layer file, a multiple of 4096 */
+	uint64_t size;
+	enum span_kind kind;
+	uint64_t packed_off;
+	uint64_t packed_size;
+	struct digest digest; /* sha256 of the plain bytes */
+};
+
+struct span_table;
+
+int span_table_load(const void *data, size_t size, uint64_t layer_file_size, struct span_table **ret);
+void span_table_free(struct span_table **t);
+size_t span_table_count(const struct span_table *t);
+void span_table_get(const struct span_table *t, size_t i, struct span *ret);
+
+/* Finds the span that holds byte `off` of the layer file. -ENODATA past the end is expected. */
+int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index);
+
+/* Building: spans are added in ascending order without gaps, then the bytes are handed out. */
+struct span_table_builder {
+	struct bytes out;
+	uint64_t next_off;
+	size_t n;
+};
+int span_table_add(struct span_table_builder *b, const struct span *span);
+int span_table_finish(struct span_table_builder *b, struct bytes *ret);
+void span_table_builder_free(struct span_table_builder *b);
