@@ -1,0 +1,79 @@
+/* ensure: asks the server that an image be there, and hands back what it is.
+ *
+ * Every command that needs an image calls ensure_image(): it reads the user's credentials, connects
+ * (starting the server where none runs), sends "ensure" (base/message.h), shows progress, waits.
+ *
+ * Ownership  ensure_image() hands over a struct ensure_result; ensure_result_free() ends it with all
+ *            its texts and closes its connection. Options are borrowed.
+ * Units      Sizes are packed bytes in the registry.
+ * Errors     Reported, as the fetcher understood them: -ENOENT no such image (or "never" and not in
+ *            the store), -EACCES, -EHOSTUNREACH, ... -EINVAL: a wrong reference or option.
+ *            -ETIMEDOUT: the server does not answer.
+ * Threads    One thread; the connection is not shared.
+ * Source     base/message.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/digest.h"
+#include "cache/store.h"
+#include "fetch/credentials.h"
+#include "format/reference.h"
+
+struct client;
+
+enum ensure_until {
+	ENSURE_MANIFEST, /* manifest and config are in <store>/blobs/sha256 */
+	ENSURE_IMAGE,	 /* <run>/fs/images/<image_key> can be read */
+};
+
+struct ensure_options {
+	const char *image;    /* as the user wrote it */
+	const char *platform; /* --platform, or NULL: this machine's */
+	const char *pull;     /* --pull: "missing" (also NULL), "always", "never" */
+	bool quiet;	      /* no progress */
+	struct credentials_options credentials;
+};
+
+struct ensure_layer {
+	struct digest digest;
+	struct digest diff_id; /* DIGEST_NONE with ENSURE_MANIFEST, when the server did not say */
+	uint64_t size;
+	char *media_type;
+	char *key; /* of the layer's directory in the store; "" as long as it is not there */
+};
+
+struct ensure_result {
+	struct reference reference;
+	char *image_key;       /* hex; name below <run>/fs/images; "" with ENSURE_MANIFEST */
+	struct digest manifest_digest;
+	struct digest config_digest;
+	uint64_t fetched_bytes; /* by this request */
+	uint64_t requests;	/* to the registry, by this request */
+	struct ensure_layer *layers;
+	size_t n_layers;
+	struct client *client; /* the open connection: while it is open, the server does not leave */
+};
+
+/* `s` is the store to use, from store_open(). */
+int ensure_image(const struct store *s, const struct ensure_options *options, enum ensure_until until,
+		 struct ensure_result **ret);
+void ensure_result_free(struct ensure_result **r);
+
+/* A manifest or config blob (at most `max` bytes, NUL-terminated behind size) of <store>/blobs/sha256.
+ * The fetcher has verified it before it was renamed there. */
+int ensure_read_blob(const struct store *s, const struct digest *d, size_t max, struct bytes *ret);
+
+/* The key under which the supervisor remembers a reference's packet: any stable number of host and
+ * repository, never zero. No secret and no proof: only a key among the user's own references. */
+void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16]);
+
+/* Options that every such command shares; see cli/options.h. Values behind `o` are borrowed from argv:
+ * --platform --pull -q/--quiet --authfile --creds --plain-http --tls-verify. */
+#define ENSURE_N_OPTIONS 7
+struct option_spec;
+void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static ENSURE_N_OPTIONS]);
