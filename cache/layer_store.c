@@ -1,0 +1,208 @@
+/* A layer's four files, mapped; the have-map's bits stand for verified bytes. */
+#include "cache/layer_store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/beneath.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/report.h"
+#include "cache/have_map.h"
+
+struct layer_store {
+	char key[LAYER_KEY_SIZE];
+	int data_fd;
+	uint64_t size;
+	void *index_map, *spans_map;
+	size_t index_map_size, spans_map_size;
+	struct have_map *have;
+	struct erofs_read index;
+	struct span_table *spans;
+	pthread_rwlock_t fill_lock; /* fillers share it, the evictor has it alone */
+};
+
+static int map_file(int dir_fd, const char *name, uint64_t max, void **ret, size_t *ret_size)
+{
+	_cleanup_(fd_close) int fd = beneath_cache_open(dir_fd, name, O_RDONLY, 0);
+	struct stat st;
+	void *at;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || (uint64_t)st.st_size > max)
+		return -EBADMSG;
+	at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	*ret = at;
+	*ret_size = (size_t)st.st_size;
+	return 0;
+}
+
+static int open_data(struct layer_store *l, int dir_fd, bool writable)
+{
+	struct stat st;
+
+	l->data_fd = beneath_cache_open(dir_fd, "data", writable ? O_RDWR : O_RDONLY, 0);
+	if (l->data_fd < 0)
+		return l->data_fd;
+	if (fstat(l->data_fd, &st) < 0)
+		return -errno;
+	l->size = l->index.layer_file_size;
+	return (uint64_t)st.st_size == l->size ? 0 : -EBADMSG;
+}
+
+static int open_files(struct layer_store *l, int dir_fd, bool writable)
+{
+	int r = map_file(dir_fd, "index.erofs", LIMIT_LAYER_INDEX_SIZE, &l->index_map, &l->index_map_size);
+
+	if (r == 0)
+		r = erofs_read_open(l->index_map, l->index_map_size, &l->index);
+	if (r == 0)
+		r = open_data(l, dir_fd, writable);
+	if (r == 0)
+		r = map_file(dir_fd, "spans", LIMIT_LAYER_INDEX_SIZE, &l->spans_map, &l->spans_map_size);
+	if (r == 0)
+		r = span_table_load(l->spans_map, l->spans_map_size, l->size, &l->spans);
+	if (r == 0)
+		r = have_map_open(dir_fd, "have", l->size, writable, &l->have);
+	return r;
+}
+
+int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret)
+{
+	_cleanup_(layer_store_free) struct layer_store *l = calloc(1, sizeof(*l));
+	_cleanup_(fd_close) int dir_fd = -1;
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->data_fd = -1;
+	pthread_rwlock_init(&l->fill_lock, NULL);
+	assert(strlen(layer_key) < sizeof(l->key) && !strchr(layer_key, '/'));
+	strcpy(l->key, layer_key);
+	dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
+	if (dir_fd < 0)
+		return dir_fd;
+	if (faccessat(dir_fd, "bad", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return -ENOENT; /* said when it was marked; streaming makes it anew */
+	r = open_files(l, dir_fd, writable);
+	if (r == -EBADMSG || r == -ENOENT || r == -EFBIG) {
+		fd_write_file(dir_fd, "bad", "", 0, 0600);
+		return fail(EBADMSG, "layer %s in the store is damaged and will be fetched anew", layer_key);
+	}
+	if (r < 0)
+		return fail(-r, "layer %s in the store cannot be opened: %s", layer_key, strerror(-r));
+	*ret = TAKE(l);
+	return 0;
+}
+
+void layer_store_free(struct layer_store **layer)
+{
+	struct layer_store *l = *layer;
+
+	if (!l)
+		return;
+	span_table_free(&l->spans);
+	have_map_free(&l->have);
+	if (l->index_map)
+		munmap(l->index_map, l->index_map_size);
+	if (l->spans_map)
+		munmap(l->spans_map, l->spans_map_size);
+	fd_close(&l->data_fd);
+	pthread_rwlock_destroy(&l->fill_lock);
+	free(l);
+	*layer = NULL;
+}
+
+const char *layer_store_key(const struct layer_store *l)
+{
+	return l->key;
+}
+
+const struct erofs_read *layer_store_index(const struct layer_store *l)
+{
+	return &l->index;
+}
+
+const struct span_table *layer_store_spans(const struct layer_store *l)
+{
+	return l->spans;
+}
+
+uint64_t layer_store_size(const struct layer_store *l)
+{
+	return l->size;
+}
+
+int layer_store_read(const struct layer_store *l, void *data, size_t size, uint64_t off)
+{
+	if (size > l->size || off > l->size - size)
+		return -EBADMSG;
+	for (;;) {
+		uint64_t epoch = have_map_epoch(l->have);
+		int r;
+
+		if (!have_map_test(l->have, off, size))
+			return -EAGAIN;
+		r = fd_pread_full(l->data_fd, data, size, off);
+		if (r < 0)
+			return r;
+		atomic_thread_fence(memory_order_seq_cst);
+		if (have_map_epoch(l->have) == epoch)
+			return 0;
+	}
+}
+
+bool layer_store_present(const struct layer_store *l, uint64_t off, uint64_t size)
+{
+	if (size > l->size || off > l->size - size)
+		return false;
+	return have_map_test(l->have, off, size);
+}
+
+uint64_t layer_store_bytes_present(const struct layer_store *l)
+{
+	return have_map_bytes(l->have);
+}
+
+int layer_store_put(struct layer_store *l, const void *data, uint64_t size, uint64_t off)
+{
+	int r;
+
+	assert(off % LAYER_PAGE == 0 && (size % LAYER_PAGE == 0 || off + size == l->size));
+	pthread_rwlock_rdlock(&l->fill_lock);
+	r = fd_pwrite_full(l->data_fd, data, size, off);
+	if (r == 0)
+		have_map_set(l->have, off, size);
+	pthread_rwlock_unlock(&l->fill_lock);
+	return r;
+}
+
+/* Clear, raise, punch: a reader that took its epoch before the raise sees it move; one that took it
+ * after finds the bits clear. */
+int layer_store_punch(struct layer_store *l, uint64_t off, uint64_t size)
+{
+	int r = 0;
+
+	assert(off % LAYER_PAGE == 0 && (size % LAYER_PAGE == 0 || off + size == l->size));
+	pthread_rwlock_wrlock(&l->fill_lock);
+	have_map_clear(l->have, off, size);
+	have_map_raise(l->have);
+	if (fallocate(l->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)size) < 0)
+		r = -errno;
+	pthread_rwlock_unlock(&l->fill_lock);
+	return r;
+}

@@ -1,0 +1,162 @@
+/* One anonymous shared mapping of fixed arrays; only pages that are used cost memory. */
+#include "cache/number_table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/limits.h"
+#include "base/report.h"
+
+#define LAYERS_MAX 65535u
+#define IMAGES_MAX 32767u
+#define LIST_MAX (1u << 20) /* numbers of layers of all images */
+
+static_assert(LAYERS_MAX < 1u << 26, "26 bits of a nodeid");
+static_assert(IMAGES_MAX < 1u << 18, "18 bits of a nodeid");
+
+struct layer_entry {
+	char key[LAYER_KEY_SIZE];
+	atomic_uint removed;
+};
+
+struct image_entry {
+	char key[IMAGE_KEY_SIZE];
+	atomic_uint removed;
+	uint32_t first, n; /* in list */
+};
+
+struct number_table {
+	atomic_uint n_layers, n_images;
+	uint32_t list_used; /* of the writer */
+	struct layer_entry layers[LAYERS_MAX + 1]; /* number 0 is not used */
+	struct image_entry images[IMAGES_MAX + 1];
+	uint32_t list[LIST_MAX];
+};
+
+int number_table_create(struct number_table **ret)
+{
+	void *at = mmap(NULL, sizeof(struct number_table), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at == MAP_FAILED)
+		return fail(errno, "no memory for the table of layer and image numbers: %s", strerror(errno));
+	*ret = at;
+	return 0;
+}
+
+uint32_t number_table_n_layers(const struct number_table *t)
+{
+	return atomic_load_explicit(&t->n_layers, memory_order_acquire);
+}
+
+uint32_t number_table_n_images(const struct number_table *t)
+{
+	return atomic_load_explicit(&t->n_images, memory_order_acquire);
+}
+
+int number_table_find_layer(const struct number_table *t, const char *layer_key, uint32_t *ret_number)
+{
+	for (uint32_t i = number_table_n_layers(t); i > 0; i--)
+		if (!atomic_load(&t->layers[i].removed) && strcmp(t->layers[i].key, layer_key) == 0) {
+			*ret_number = i;
+			return 0;
+		}
+	return -ENOENT;
+}
+
+int number_table_find_image(const struct number_table *t, const char *image_key, uint32_t *ret_number)
+{
+	for (uint32_t i = number_table_n_images(t); i > 0; i--)
+		if (!atomic_load(&t->images[i].removed) && strcmp(t->images[i].key, image_key) == 0) {
+			*ret_number = i;
+			return 0;
+		}
+	return -ENOENT;
+}
+
+static int full(void)
+{
+	return fail(ENOSPC, "the server has numbered as many layers or images as it can; run \"lazyrun stop-server\" "
+			    "and start again");
+}
+
+int number_table_add_layer(struct number_table *t, const char *layer_key, uint32_t *ret_number)
+{
+	uint32_t n = number_table_n_layers(t);
+	struct layer_entry *e;
+
+	if (number_table_find_layer(t, layer_key, ret_number) == 0)
+		return 0;
+	if (n >= LAYERS_MAX || strlen(layer_key) >= sizeof(e->key))
+		return full();
+	e = &t->layers[n + 1];
+	strcpy(e->key, layer_key);
+	atomic_store_explicit(&t->n_layers, n + 1, memory_order_release);
+	*ret_number = n + 1;
+	return 0;
+}
+
+int number_table_add_image(struct number_table *t, const char *image_key, const uint32_t *layers,
+			   size_t n_layers, uint32_t *ret_number)
+{
+	uint32_t n = number_table_n_images(t), found;
+	struct image_entry *e;
+
+	if (number_table_find_image(t, image_key, &found) == 0) {
+		e = &t->images[found];
+		if (e->n == n_layers && memcmp(t->list + e->first, layers, n_layers * sizeof(*layers)) == 0) {
+			*ret_number = found;
+			return 0;
+		}
+		atomic_store(&e->removed, 1); /* one of its layers was removed and came back */
+	}
+	if (n >= IMAGES_MAX || n_layers > LIMIT_LAYERS || LIST_MAX - t->list_used < n_layers ||
+	    strlen(image_key) >= sizeof(e->key))
+		return full();
+	e = &t->images[n + 1];
+	strcpy(e->key, image_key);
+	e->first = t->list_used;
+	e->n = (uint32_t)n_layers;
+	memcpy(t->list + e->first, layers, n_layers * sizeof(*layers));
+	t->list_used += (uint32_t)n_layers;
+	atomic_store_explicit(&t->n_images, n + 1, memory_order_release);
+	*ret_number = n + 1;
+	return 0;
+}
+
+void number_table_remove_layer(struct number_table *t, uint32_t number)
+{
+	atomic_store(&t->layers[number].removed, 1);
+}
+
+void number_table_remove_image(struct number_table *t, uint32_t number)
+{
+	atomic_store(&t->images[number].removed, 1);
+}
+
+int number_table_layer(const struct number_table *t, uint32_t number, const char **ret_key)
+{
+	if (number == 0 || number > number_table_n_layers(t) || atomic_load(&t->layers[number].removed))
+		return -ENOENT;
+	*ret_key = t->layers[number].key;
+	return 0;
+}
+
+int number_table_image(const struct number_table *t, uint32_t number, const char **ret_key,
+		       const uint32_t **ret_layers, size_t *ret_n_layers)
+{
+	const struct image_entry *e;
+
+	if (number == 0 || number > number_table_n_images(t))
+		return -ENOENT;
+	e = &t->images[number];
+	if (atomic_load(&e->removed))
+		return -ENOENT;
+	*ret_key = e->key;
+	*ret_layers = t->list + e->first;
+	*ret_n_layers = e->n;
+	return 0;
+}

@@ -1,0 +1,65 @@
+/* number_table: numbers never change their meaning, and removed entries get new ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+
+#include "cache/number_table.h"
+
+static void numbers_stay(void **state)
+{
+	struct number_table *t;
+	uint32_t a, b, image, again;
+	const uint32_t *list;
+	const char *key;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(number_table_create(&t), 0);
+	assert_int_equal(number_table_add_layer(t, "tar-a", &a), 0);
+	assert_int_equal(number_table_add_layer(t, "tar-b", &b), 0);
+	assert_int_equal(number_table_add_layer(t, "tar-a", &again), 0);
+	assert_int_equal(a, again);
+	assert_int_equal(a, 1);
+	assert_int_equal(number_table_add_image(t, "i", (uint32_t[]){a, b}, 2, &image), 0);
+	assert_int_equal(number_table_image(t, image, &key, &list, &n), 0);
+	assert_string_equal(key, "i");
+	assert_int_equal(n, 2);
+	assert_int_equal(list[1], b);
+	assert_int_equal(number_table_image(t, image + 1, &key, &list, &n), -ENOENT);
+	assert_int_equal(number_table_image(t, 0, &key, &list, &n), -ENOENT);
+}
+
+static void removed_entries_get_new_numbers(void **state)
+{
+	struct number_table *t;
+	uint32_t a, b, image, image2;
+	const char *key;
+
+	(void)state;
+	assert_int_equal(number_table_create(&t), 0);
+	assert_int_equal(number_table_add_layer(t, "tar-a", &a), 0);
+	assert_int_equal(number_table_add_image(t, "i", &a, 1, &image), 0);
+	number_table_remove_layer(t, a);
+	assert_int_equal(number_table_layer(t, a, &key), -ENOENT);
+	assert_int_equal(number_table_find_layer(t, "tar-a", &b), -ENOENT);
+	assert_int_equal(number_table_add_layer(t, "tar-a", &b), 0);
+	assert_int_not_equal(a, b);
+	assert_int_equal(number_table_add_image(t, "i", &b, 1, &image2), 0);
+	assert_int_not_equal(image, image2);
+	assert_int_equal(number_table_find_image(t, "i", &b), 0);
+	assert_int_equal(b, image2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_stay),
+		cmocka_unit_test(removed_entries_get_new_numbers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
