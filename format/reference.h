@@ -20,13 +20,14 @@ struct reference {
 	enum reference_kind kind;
 	char host[LIMIT_REPOSITORY_SIZE + 1];	    /* "docker.io", "localhost:5000", "[::1]:5000" */
 	char repository[LIMIT_REPOSITORY_SIZE + 1]; /* "library/debian" */
-	char path[LIMIT_PATH_SIZE + 1];		    /* of a layout: as given */
-	char tag[129];				    /* "" when there is none (digest only) */
+	char path[LIMIT_PATH_SIZE + 1];		    /* of a layout: absolute, links not followed */
+	char tag[129];				    /* "" when there is none (digest only, layouts) */
 	struct digest digest;			    /* DIGEST_NONE when there is none */
 };
 
 /* "debian" is docker.io/library/debian:latest; a first component with '.', ':' or "localhost" is a
- * host. A leading "docker://" is accepted. */
+ * host, and comes back in lower case. A leading "docker://" is accepted. The directory of a layout
+ * ends at its first ':' (as skopeo has it); a relative one begins at the working directory. */
 int reference_parse(const char *text, struct reference *ret);
 
 /* The canonical full text ("docker.io/library/debian:latest", "h/r:t@sha256:...", "oci:/abs/dir:tag"). */
