@@ -22,6 +22,7 @@ struct erofs_read {
 	size_t size;
 	uint64_t layer_file_size; /* bytes of the external device */
 	uint64_t n_inodes;
+	uint64_t n_implied; /* directories without attributes of their own, the root not counted */
 	uint32_t root_nid;
 	uint32_t generation; /* 32 bits of the UUID, never 0 (KERNEL.md B) */
 	uint8_t uuid[16];
@@ -63,8 +64,17 @@ int erofs_read_entry(const struct erofs_read *e, const struct erofs_inode *dir, 
 int erofs_read_seek(const struct erofs_read *e, const struct erofs_inode *dir, const char *name,
 		    size_t name_size, uint64_t *ret_cookie);
 
+/* Under which one name `parent` holds the directory `nid`; our writer notes it in the inode, so that
+ * nothing is searched. -EBADMSG when `parent` does not hold it there. */
+int erofs_read_name_of(const struct erofs_read *e, const struct erofs_inode *parent, uint32_t nid,
+		       struct erofs_entry *ret);
+
 /* *ret points into the index; not NUL-terminated. */
 int erofs_read_symlink(const struct erofs_read *e, const struct erofs_inode *link, const char **ret, size_t *ret_size);
+
+/* The bytes that hold all xattrs of an inode; size 0 when it has none. For the walk below. */
+int erofs_read_xattr_area(const struct erofs_read *e, const struct erofs_inode *inode, const uint8_t **ret,
+			  size_t *ret_size);
 
 /* One xattr by its full name ("security.capability"). -ENODATA when it has none of that name. */
 int erofs_read_xattr(const struct erofs_read *e, const struct erofs_inode *inode, const char *name,
