@@ -19,8 +19,9 @@
 
 enum span_kind {
 	SPAN_NONE = 0,	 /* no way back: only streaming the whole layer fills it */
-	SPAN_STORED = 1, /* the packed bytes, as they are, are the plain bytes; packed_off counts in the
-			    uncompressed blob (the tar), whose digest is the layer's diffID */
+	SPAN_STORED = 1, /* the packed bytes, as they are, are the plain bytes, and zeros up to the end of
+			    the last page; packed_off counts in the uncompressed blob (the tar), whose
+			    digest is the layer's diffID */
 	SPAN_COPY = 2,	 /* expanded sparse bytes: filled together with what they were copied from */
 };
 
@@ -30,7 +31,7 @@ struct span {
 	enum span_kind kind;
 	uint64_t packed_off;
 	uint64_t packed_size;
-	struct digest digest; /* sha256 of the plain bytes */
+	struct digest digest; /* sha256 of the `size` plain bytes, zeros at the end included */
 };
 
 struct span_table;
@@ -43,7 +44,8 @@ void span_table_get(const struct span_table *t, size_t i, struct span *ret);
 /* Finds the span that holds byte `off` of the layer file. -ENODATA past the end is expected. */
 int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index);
 
-/* Building: spans are added in ascending order without gaps, then the bytes are handed out. */
+/* Building: spans are added in ascending order without gaps, then the bytes are handed out. Each but
+ * the last ends at a multiple of 4096. */
 struct span_table_builder {
 	struct bytes out;
 	uint64_t next_off;

@@ -1,0 +1,203 @@
+/* A span table is checked as a whole when it is loaded; then spans are found by binary search in its bytes.
+ *
+ * Byte layout, little-endian:
+ *     8  magic "lrspans1"
+ *     8  number of spans
+ *    72  each span, ascending, from 0 to the end of the layer file without a gap:
+ *           8  off          a multiple of 4096
+ *           8  size         more than 0
+ *           8  packed_off   0 where the kind has no packed bytes, as is packed_size
+ *           8  packed_size
+ *           4  kind         enum span_kind
+ *           4  zero
+ *          32  sha256 of the plain bytes
+ */
+#include "format/span_table.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+
+#define MAGIC "lrspans1"
+#define SPAN_ALIGN 4096u
+
+struct disk_header {
+	char magic[8];
+	uint64_t n;
+} __attribute__((packed));
+static_assert(sizeof(struct disk_header) == 16, "span table header");
+
+struct disk_span {
+	uint64_t off;
+	uint64_t size;
+	uint64_t packed_off;
+	uint64_t packed_size;
+	uint32_t kind;
+	uint32_t zero;
+	uint8_t sha256[32];
+} __attribute__((packed));
+static_assert(sizeof(struct disk_span) == 72, "span of a span table");
+
+struct span_table {
+	const uint8_t *spans;
+	size_t n;
+	uint64_t layer_file_size;
+};
+
+/* Whether the packed range makes sense for the kind, and stays inside what a blob can be. */
+static bool packed_is_right(const struct span *s)
+{
+	switch (s->kind) {
+	case SPAN_NONE:
+	case SPAN_COPY:
+		return s->packed_off == 0 && s->packed_size == 0;
+	case SPAN_STORED:
+		/* A tar may end inside its last page; zeros follow it there. */
+		return s->packed_size <= s->size && s->size - s->packed_size < SPAN_ALIGN &&
+		       s->packed_off <= LIMIT_LAYER_FILE_SIZE;
+	}
+	return false;
+}
+
+static bool span_is_right(const struct span *s, uint64_t off, uint64_t layer_file_size)
+{
+	return s->off == off && off % SPAN_ALIGN == 0 && s->size > 0 && s->size <= layer_file_size - off &&
+	       packed_is_right(s);
+}
+
+int span_table_load(const void *data, size_t size, uint64_t layer_file_size, struct span_table **ret)
+{
+	_cleanup_(span_table_free) struct span_table *t = NULL;
+	struct disk_header header;
+	uint64_t off = 0;
+
+	if (layer_file_size > LIMIT_LAYER_FILE_SIZE)
+		return -EFBIG;
+	if (size < sizeof(header))
+		return -EBADMSG;
+	memcpy(&header, data, sizeof(header));
+	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0 ||
+	    le64toh(header.n) != (size - sizeof(header)) / sizeof(struct disk_span) ||
+	    (size - sizeof(header)) % sizeof(struct disk_span))
+		return -EBADMSG;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->spans = (const uint8_t *)data + sizeof(header);
+	t->n = le64toh(header.n);
+	t->layer_file_size = layer_file_size;
+	for (size_t i = 0; i < t->n; i++) {
+		struct span s;
+
+		span_table_get(t, i, &s);
+		if (!span_is_right(&s, off, layer_file_size))
+			return -EBADMSG;
+		off += s.size;
+	}
+	if (off != layer_file_size)
+		return -EBADMSG;
+	*ret = TAKE(t);
+	return 0;
+}
+
+void span_table_free(struct span_table **t)
+{
+	free(*t);
+	*t = NULL;
+}
+
+size_t span_table_count(const struct span_table *t)
+{
+	return t->n;
+}
+
+void span_table_get(const struct span_table *t, size_t i, struct span *ret)
+{
+	struct disk_span d;
+
+	assert(i < t->n);
+	memcpy(&d, t->spans + i * sizeof(d), sizeof(d));
+	*ret = (struct span){
+		.off = le64toh(d.off),
+		.size = le64toh(d.size),
+		.kind = le32toh(d.kind),
+		.packed_off = le64toh(d.packed_off),
+		.packed_size = le64toh(d.packed_size),
+		.digest.algorithm = DIGEST_SHA256,
+	};
+	memcpy(ret->digest.bytes, d.sha256, sizeof(d.sha256));
+}
+
+int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index)
+{
+	size_t low = 0, high = t->n; /* spans[low].off <= off < spans[high].off */
+
+	if (off >= t->layer_file_size)
+		return -ENODATA;
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+		struct span s;
+
+		span_table_get(t, middle, &s);
+		if (s.off <= off)
+			low = middle;
+		else
+			high = middle;
+	}
+	*ret_index = low;
+	return 0;
+}
+
+int span_table_add(struct span_table_builder *b, const struct span *span)
+{
+	const struct disk_header header = {.magic = MAGIC};
+	struct disk_span d = {
+		.off = htole64(span->off),
+		.size = htole64(span->size),
+		.packed_off = htole64(span->packed_off),
+		.packed_size = htole64(span->packed_size),
+		.kind = htole32(span->kind),
+	};
+	int r;
+
+	assert(span->digest.algorithm == DIGEST_SHA256);
+	assert(span_is_right(span, b->next_off, LIMIT_LAYER_FILE_SIZE));
+	memcpy(d.sha256, span->digest.bytes, sizeof(d.sha256));
+	if (b->n == 0) {
+		b->out.size = 0;
+		r = bytes_append(&b->out, &header, sizeof(header));
+		if (r < 0)
+			return r;
+	}
+	r = bytes_append(&b->out, &d, sizeof(d));
+	if (r < 0)
+		return r;
+	b->next_off += span->size;
+	b->n++;
+	return 0;
+}
+
+int span_table_finish(struct span_table_builder *b, struct bytes *ret)
+{
+	struct disk_header header = {.magic = MAGIC, .n = htole64(b->n)};
+	int r = b->n == 0 ? bytes_append(&b->out, &header, sizeof(header)) : 0;
+
+	if (r < 0)
+		return r;
+	memcpy(b->out.data, &header, sizeof(header));
+	*ret = b->out;
+	*b = (struct span_table_builder){0};
+	return 0;
+}
+
+void span_table_builder_free(struct span_table_builder *b)
+{
+	bytes_free(&b->out);
+	*b = (struct span_table_builder){0};
+}

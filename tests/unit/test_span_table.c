@@ -1,0 +1,126 @@
+/* span_table gives back what was put in, finds each byte's span, and refuses tables that do not cover the layer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "format/span_table.h"
+
+#define N 5
+
+static void make(struct bytes *ret)
+{
+	_cleanup_(span_table_builder_free) struct span_table_builder b = {0};
+
+	for (uint64_t i = 0; i < N; i++) {
+		struct span s = {.off = i * 8192,
+				 .size = 8192,
+				 .kind = SPAN_STORED,
+				 .packed_off = i * 8192,
+				 .packed_size = 8192,
+				 .digest = {.algorithm = DIGEST_SHA256}};
+
+		memset(s.digest.bytes, (int)i + 1, 32);
+		if (i == N - 2)
+			s.packed_size = 5000;
+		if (i == N - 1)
+			s = (struct span){.off = i * 8192, .size = 4096, .kind = SPAN_COPY, .digest = s.digest};
+		assert_int_equal(span_table_add(&b, &s), 0);
+	}
+	assert_int_equal(span_table_finish(&b, ret), 0);
+}
+
+static void finds_the_span_of_each_byte(void **state)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	_cleanup_(span_table_free) struct span_table *t = NULL;
+	const uint64_t end = (N - 1) * 8192 + 4096;
+	struct span s;
+	size_t i;
+
+	(void)state;
+	make(&b);
+	assert_int_equal(span_table_load(b.data, b.size, end, &t), 0);
+	assert_int_equal(span_table_count(t), N);
+	for (uint64_t off = 0; off < end; off += 1024) {
+		assert_int_equal(span_table_at(t, off, &i), 0);
+		span_table_get(t, i, &s);
+		assert_true(s.off <= off && off < s.off + s.size);
+		assert_int_equal(s.digest.bytes[31], i + 1);
+	}
+	assert_int_equal(s.kind, SPAN_COPY);
+	assert_int_equal(span_table_at(t, end, &i), -ENODATA);
+	assert_int_equal(span_table_at(t, UINT64_MAX, &i), -ENODATA);
+}
+
+static void an_empty_layer_has_an_empty_table(void **state)
+{
+	_cleanup_(span_table_builder_free) struct span_table_builder builder = {0};
+	_cleanup_(bytes_free) struct bytes b = {0};
+	_cleanup_(span_table_free) struct span_table *t = NULL;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(span_table_finish(&builder, &b), 0);
+	assert_int_equal(span_table_load(b.data, b.size, 0, &t), 0);
+	assert_int_equal(span_table_at(t, 0, &i), -ENODATA);
+}
+
+static void refuses_hostile_tables(void **state)
+{
+	static const struct {
+		size_t off;
+		uint8_t size, value[8];
+	} cases[] = {
+		{0, 1, "x"},
+		{8, 8, {N + 1}},
+		{8, 8, {N, 0, 0, 0, 0, 0, 0, 0x80}},
+		{16, 8, {1}},				 /* does not begin at 0 */
+		{16 + 72, 8, {0, 0x10}},		 /* overlaps */
+		{16 + 72, 8, {0, 0x30}},		 /* a gap */
+		{16 + 8, 8, {0}},			 /* empty */
+		{16 + 8, 8, {1, 0x20}},			 /* not at a page */
+		{16 + 8, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}}, /* wraps */
+		{16 + 16, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}},
+		{16 + 24, 8, {1, 0x20}},
+		{16 + 24, 8, {0, 0x10}},
+		{16 + 32, 4, {3}},
+		{16 + 32, 4, {0}},
+	};
+	struct span_table *t = NULL;
+
+	(void)state;
+	for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
+		_cleanup_(bytes_free) struct bytes b = {0};
+
+		make(&b);
+		memcpy(b.data + cases[k].off, cases[k].value, cases[k].size);
+		if (span_table_load(b.data, b.size, (N - 1) * 8192 + 4096, &t) != -EBADMSG)
+			fail_msg("case %zu is accepted", k);
+	}
+	_cleanup_(bytes_free) struct bytes b = {0};
+	make(&b);
+	for (size_t size = 0; size < b.size; size++)
+		assert_int_equal(span_table_load(b.data, size, (N - 1) * 8192 + 4096, &t), -EBADMSG);
+	assert_int_equal(span_table_load(b.data, b.size, (N - 1) * 8192, &t), -EBADMSG);
+	assert_int_equal(span_table_load(b.data, b.size, N * 8192, &t), -EBADMSG);
+	assert_int_equal(span_table_load(b.data, b.size, LIMIT_LAYER_FILE_SIZE + 1, &t), -EFBIG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(finds_the_span_of_each_byte),
+		cmocka_unit_test(an_empty_layer_has_an_empty_table),
+		cmocka_unit_test(refuses_hostile_tables),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
