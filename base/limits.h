@@ -7,6 +7,7 @@
 #define LIMIT_REPOSITORY_SIZE 255u			 /* host and repository (distribution-spec) */
 #define LIMIT_MANIFEST_SIZE (4u << 20)			 /* manifest or index (distribution-spec: >= 4 MiB) */
 #define LIMIT_CONFIG_SIZE (8u << 20)			 /* image config */
+#define LIMIT_MEDIA_TYPE_SIZE 255u			 /* a media type's text (RFC 6838: 127 + 1 + 127) */
 #define LIMIT_JSON_DEPTH 32u				 /* nesting of any JSON we parse */
 #define LIMIT_INDEX_DEPTH 3u				 /* image index inside an image index */
 #define LIMIT_INDEX_ENTRIES 4096u			 /* manifests of one image index */

@@ -15,16 +15,8 @@
 #include <stdint.h>
 
 #include "base/digest.h"
-
-enum media_type {
-	MEDIA_OTHER,
-	MEDIA_INDEX,	      /* OCI index, docker manifest list */
-	MEDIA_MANIFEST,	      /* OCI manifest, docker v2 manifest */
-	MEDIA_CONFIG,	      /* OCI and docker image config */
-	MEDIA_LAYER_TAR,      /* uncompressed; OCI, docker, non-distributable forms alike */
-	MEDIA_LAYER_TAR_GZIP,
-	MEDIA_LAYER_TAR_ZSTD,
-};
+#include "format/media_type.h"
+#include "format/platform.h"
 
 struct descriptor {
 	enum media_type type;
@@ -32,31 +24,21 @@ struct descriptor {
 	uint64_t size;
 };
 
-struct platform {
-	char os[32];
-	char architecture[32];
-	char variant[32];    /* "" when absent */
-	char os_version[64]; /* "" when absent */
-};
-
 struct manifest_entry { /* of an index */
 	struct descriptor descriptor;
 	struct platform platform;
 	bool has_platform;
+	char ref_name[129]; /* annotation org.opencontainers.image.ref.name (layouts), "" when absent */
 };
 
 struct manifest {
 	bool is_index;
-	struct descriptor config; /* of a manifest */
+	struct descriptor config; /* of a manifest; MEDIA_OTHER with old builders */
 	struct descriptor *layers;
 	size_t n_layers;
-	struct manifest_entry *entries; /* of an index, in document order */
+	struct manifest_entry *entries; /* of an index, in document order; MEDIA_OTHER is no image */
 	size_t n_entries;
 };
-
-/* Without parameters ("; charset=..."), case as the specifications write it. */
-enum media_type media_type_parse(const char *text);
-const char *media_type_text(enum media_type type); /* the OCI name */
 
 /* `content_type` is the HTTP header or NULL; when the body has a mediaType too, the two must agree.
  * `name` is used in messages ("debian:12"). */
@@ -64,10 +46,7 @@ int manifest_parse(const void *data, size_t size, const char *content_type, cons
 		   struct manifest **ret);
 void manifest_free(struct manifest **m);
 
-/* "linux/arm64/v8"; text is checked. NULL gives this machine's. */
-int platform_parse(const char *text, struct platform *ret);
-const char *platform_text(const struct platform *p, char out[static 128]);
-
-/* The first entry that fits best (exact variant, then what the machine can run: arm v7 takes v6...). */
+/* The first entry that fits best (exact variant, then what the machine can run: arm v7 takes v6...).
+ * It may be an index itself. When no entry names a platform, the first image or index is taken. */
 int manifest_choose(const struct manifest *index, const struct platform *wanted, const char *name,
 		    const struct manifest_entry **ret);
