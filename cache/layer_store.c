@@ -7,6 +7,7 @@
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,6 +82,14 @@ static int open_files(struct layer_store *l, int dir_fd, bool writable)
 	return r;
 }
 
+bool layer_store_is_bad(const struct store *s, const char *layer_key)
+{
+	char path[LAYER_KEY_SIZE + 8];
+
+	snprintf(path, sizeof(path), "%s/bad", layer_key);
+	return faccessat(s->layers_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret)
 {
 	_cleanup_(layer_store_free) struct layer_store *l = calloc(1, sizeof(*l));
@@ -96,7 +105,7 @@ int layer_store_open(const struct store *s, const char *layer_key, bool writable
 	dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
 	if (dir_fd < 0)
 		return dir_fd;
-	if (faccessat(dir_fd, "bad", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+	if (layer_store_is_bad(s, layer_key))
 		return -ENOENT; /* said when it was marked; streaming makes it anew */
 	r = open_files(l, dir_fd, writable);
 	if (r == -EBADMSG || r == -ENOENT || r == -EFBIG) {

@@ -26,6 +26,9 @@ struct layer_store;
 int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret);
 void layer_store_free(struct layer_store **l);
 
+/* Whether it was found to be damaged: it is not opened again, but made anew. */
+bool layer_store_is_bad(const struct store *s, const char *layer_key);
+
 const char *layer_store_key(const struct layer_store *l);
 const struct erofs_read *layer_store_index(const struct layer_store *l);
 const struct span_table *layer_store_spans(const struct layer_store *l);

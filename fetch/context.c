@@ -1,0 +1,64 @@
+/* Makes the fetcher's tables. */
+#include "fetch/context.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fetch/transport.h"
+
+int context_new(const struct fetcher_setup *setup, struct context **ret)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	struct context *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->setup = setup;
+	c->store = setup->store;
+	c->numbers = setup->numbers;
+	sem_init(&c->decoders, 0, cores < 1 ? 1 : (unsigned int)cores);
+	pthread_mutex_init(&c->store_lock, NULL);
+	pthread_mutex_init(&c->flight_lock, NULL);
+	pthread_cond_init(&c->flight_moved, NULL);
+	r = transport_new(&c->transport);
+	if (r == 0)
+		r = source_table_new(c->transport, &c->sources);
+	if (r == 0)
+		r = layer_table_new(c->store, &c->layers);
+	if (r < 0)
+		return r;
+	*ret = c;
+	return 0;
+}
+
+static bool in_flight(const struct context *c, const struct digest *blob)
+{
+	for (const struct flight *f = c->flights; f; f = f->next)
+		if (digest_equal(&f->blob, blob))
+			return true;
+	return false;
+}
+
+void context_enter_flight(struct context *c, struct flight *f)
+{
+	pthread_mutex_lock(&c->flight_lock);
+	while (in_flight(c, &f->blob))
+		pthread_cond_wait(&c->flight_moved, &c->flight_lock);
+	f->next = c->flights;
+	c->flights = f;
+	pthread_mutex_unlock(&c->flight_lock);
+}
+
+void context_leave_flight(struct context *c, struct flight *f)
+{
+	pthread_mutex_lock(&c->flight_lock);
+	for (struct flight **at = &c->flights; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			break;
+		}
+	pthread_cond_broadcast(&c->flight_moved);
+	pthread_mutex_unlock(&c->flight_lock);
+}

@@ -1,0 +1,43 @@
+/* context: what all parts of the fetcher share.
+ *
+ * Ownership  context_new() hands over; it lives as long as the process.
+ * Units      -
+ * Errors     Reported.
+ * Threads    Each table has its own lock.
+ * Source     -
+ */
+#pragma once
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "base/digest.h"
+#include "cache/store.h"
+#include "fetch/fetcher.h"
+#include "fetch/layer_table.h"
+#include "fetch/source_table.h"
+
+struct context {
+	const struct fetcher_setup *setup;
+	const struct store *store;
+	struct number_table *numbers;
+	struct transport *transport;
+	struct source_table *sources;
+	struct layer_table *layers;
+	sem_t decoders;		    /* one for each core */
+	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time */
+
+	pthread_mutex_t flight_lock; /* guards flights */
+	pthread_cond_t flight_moved;
+	struct flight *flights;
+};
+
+int context_new(const struct fetcher_setup *setup, struct context **ret);
+
+/* One streaming of a blob at a time, whoever wants it: waits for the one before. */
+struct flight {
+	struct flight *next;
+	struct digest blob;
+};
+void context_enter_flight(struct context *c, struct flight *f);
+void context_leave_flight(struct context *c, struct flight *f);

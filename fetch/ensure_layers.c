@@ -1,0 +1,289 @@
+/* Worker threads take the next missing layer; the calling thread tells how it goes. */
+#include "fetch/ensure_layers.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/json_field.h"
+#include "base/message.h"
+#include "base/report.h"
+#include "cache/layer_sources.h"
+
+#define WORKERS 8u
+#define TELL_MS 100
+
+struct work {
+	struct context *context;
+	const struct image *image;
+	struct source *source;
+	struct stream_progress *progress; /* one a layer */
+	pthread_mutex_t lock;		  /* guards the next four */
+	pthread_cond_t ended;
+	size_t next;
+	unsigned int running;
+	int result;
+	char text[REPORT_TEXT_SIZE];
+};
+
+/* A layer counts as there when its bytes are, or can be fetched again by range. */
+static bool usable(struct context *c, const struct image_layer *l)
+{
+	_cleanup_(layer_sources_free) char **names = NULL;
+	struct layer_store *layer;
+	size_t n = 0;
+
+	if (layer_table_get(c->layers, l->key, &layer) < 0)
+		return false;
+	if (layer_store_bytes_present(layer) == layer_store_size(layer))
+		return true;
+	if (digest_equal(&l->blob.digest, &l->diff_id))
+		return true; /* an uncompressed layer: this image itself is the way back */
+	return layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
+}
+
+bool ensure_layers_present(struct context *c, const struct image *image)
+{
+	for (size_t i = 0; i < image->n_layers; i++)
+		if (!usable(c, &image->layers[i]))
+			return false;
+	return true;
+}
+
+/* A layer that is made anew must not be served from what the server mapped before: it gets a new number. */
+static void forget_damaged(struct context *c, const struct image_layer *l)
+{
+	struct layer_store *layer;
+	uint32_t number;
+
+	pthread_mutex_lock(&c->store_lock);
+	if (layer_table_get(c->layers, l->key, &layer) < 0 &&
+	    number_table_find_layer(c->numbers, l->key, &number) == 0)
+		number_table_remove_layer(c->numbers, number);
+	pthread_mutex_unlock(&c->store_lock);
+}
+
+static int stream_missing(struct work *w, size_t i)
+{
+	const struct image_layer *l = &w->image->layers[i];
+	struct stream_job job = {
+		.store = w->context->store,
+		.source = w->source,
+		.blob = l->blob,
+		.diff_id = l->diff_id,
+		.decoders = &w->context->decoders,
+		.progress = &w->progress[i],
+	};
+	struct flight flight = {.blob = l->blob.digest};
+	int r = 0;
+
+	if (!w->source)
+		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--pull=never)");
+	context_enter_flight(w->context, &flight);
+	if (usable(w->context, l)) /* another request streamed it meanwhile */
+		atomic_store(&job.progress->state, STREAM_DONE);
+	else {
+		forget_damaged(w->context, l);
+		r = stream_layer(&job);
+	}
+	context_leave_flight(w->context, &flight);
+	return r;
+}
+
+static void name_layer(struct work *w, size_t i, int r, const char *text)
+{
+	const struct image_layer *l = &w->image->layers[i];
+	char digest[DIGEST_TEXT_MAX], errno_text[128];
+
+	if (!text[0])
+		text = strerror_r(-r, errno_text, sizeof(errno_text));
+	snprintf(w->text, sizeof(w->text), "%.512s: layer %zu of %zu (%.19s, %" PRIu64 " bytes): %.1200s",
+		 w->image->name.reference, i + 1, w->image->n_layers, digest_text(&l->blob.digest, digest), l->blob.size,
+		 text);
+}
+
+static void *work(void *argument)
+{
+	struct work *w = argument;
+
+	pthread_mutex_lock(&w->lock);
+	while (w->result == 0 && w->next < w->image->n_layers) {
+		size_t i = w->next++;
+		char text[REPORT_TEXT_SIZE];
+		int r = 0;
+
+		if (atomic_load(&w->progress[i].state) == STREAM_PRESENT)
+			continue;
+		pthread_mutex_unlock(&w->lock);
+		report_capture(text);
+		r = stream_missing(w, i);
+		report_capture(NULL);
+		pthread_mutex_lock(&w->lock);
+		if (r < 0 && w->result == 0) {
+			w->result = r;
+			name_layer(w, i, r, text);
+		}
+	}
+	w->running--;
+	pthread_cond_signal(&w->ended);
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+static const char *state_text(int state)
+{
+	switch ((enum stream_state)state) {
+	case STREAM_WAITING:
+		return "waiting";
+	case STREAM_RUNNING:
+		return "streaming";
+	case STREAM_DONE:
+		return "done";
+	case STREAM_PRESENT:
+		return "present";
+	}
+	return "waiting";
+}
+
+static void tell_layer(const struct work *w, const struct ensure_listener *listener, size_t i, int state,
+		       uint64_t done)
+{
+	_cleanup_(json_field_free) struct json_object *o = json_object_new_object();
+	struct message_head head = {.kind = MESSAGE_REPLY, .connection = listener->connection};
+	const struct image_layer *l = &w->image->layers[i];
+	char digest[DIGEST_TEXT_MAX];
+
+	json_object_object_add(o, "event", json_object_new_string("layer"));
+	json_object_object_add(o, "layer", json_object_new_int((int)i));
+	json_object_object_add(o, "layers", json_object_new_int((int)w->image->n_layers));
+	json_object_object_add(o, "digest", json_object_new_string(digest_text(&l->blob.digest, digest)));
+	json_object_object_add(o, "done", json_object_new_int64((int64_t)done));
+	json_object_object_add(o, "total", json_object_new_int64((int64_t)l->blob.size));
+	json_object_object_add(o, "state", json_object_new_string(state_text(state)));
+	message_send(listener->command_fd, &head, o, 1000);
+}
+
+/* Packets for what moved since the last time; `told` holds one value a layer. */
+static void tell(const struct work *w, const struct ensure_listener *listener, uint64_t *told)
+{
+	for (size_t i = 0; listener->wanted && i < w->image->n_layers; i++) {
+		int state = atomic_load(&w->progress[i].state);
+		uint64_t done = state >= STREAM_DONE ? w->image->layers[i].blob.size :
+						       atomic_load(&w->progress[i].done);
+		uint64_t now = (done << 3 | (uint64_t)state) + 1;
+
+		if (told[i] == now)
+			continue;
+		told[i] = now;
+		tell_layer(w, listener, i, state, done);
+	}
+}
+
+static int run_workers(struct work *w, size_t n_missing, const struct ensure_listener *listener)
+{
+	_cleanup_(fd_free_memory) uint64_t *told = calloc(w->image->n_layers, sizeof(*told));
+	pthread_t threads[WORKERS];
+	unsigned int n = 0;
+
+	if (!told)
+		return -ENOMEM;
+	w->running = n_missing < WORKERS ? (unsigned int)n_missing : WORKERS;
+	for (unsigned int i = w->running; i > 0; i--) {
+		if (pthread_create(&threads[n], NULL, work, w) == 0) {
+			n++;
+			continue;
+		}
+		pthread_mutex_lock(&w->lock);
+		w->running--;
+		pthread_mutex_unlock(&w->lock);
+	}
+	pthread_mutex_lock(&w->lock);
+	while (w->running > 0) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += TELL_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+		pthread_cond_timedwait(&w->ended, &w->lock, &until);
+		pthread_mutex_unlock(&w->lock);
+		tell(w, listener, told);
+		pthread_mutex_lock(&w->lock);
+	}
+	pthread_mutex_unlock(&w->lock);
+	for (unsigned int i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	if (n == 0)
+		return fail(EAGAIN, "no thread can be started for unpacking layers");
+	return w->result < 0 ? fail(-w->result, "%s", w->text) : 0;
+}
+
+static int stream_all(struct context *c, const struct image *image, struct source *source,
+		      const struct ensure_listener *listener)
+{
+	struct work w = {.context = c, .image = image, .source = source};
+	size_t n_missing = 0;
+	int r = 0;
+
+	w.progress = calloc(image->n_layers, sizeof(*w.progress));
+	if (!w.progress)
+		return -ENOMEM;
+	pthread_mutex_init(&w.lock, NULL);
+	pthread_cond_init(&w.ended, NULL);
+	for (size_t i = 0; i < image->n_layers; i++) {
+		bool there = usable(c, &image->layers[i]);
+
+		atomic_store(&w.progress[i].state, there ? STREAM_PRESENT : STREAM_WAITING);
+		n_missing += !there;
+	}
+	if (n_missing)
+		r = run_workers(&w, n_missing, listener);
+	pthread_mutex_destroy(&w.lock);
+	pthread_cond_destroy(&w.ended);
+	free(w.progress);
+	return r;
+}
+
+static int number_layer(struct context *c, const struct image_layer *l, const char *source_name, uint32_t *ret)
+{
+	struct layer_store *layer;
+	int r = layer_table_get(c->layers, l->key, &layer);
+
+	if (r < 0)
+		return fail(EIO, "layer %s is gone from the store; try again", l->key);
+	if (digest_equal(&l->blob.digest, &l->diff_id))
+		layer_sources_add(c->store, l->key, source_name);
+	return number_table_add_layer(c->numbers, l->key, ret);
+}
+
+static int number_image(struct context *c, const struct image *image, const char *source_name)
+{
+	uint32_t numbers[LIMIT_LAYERS], number;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < image->n_layers; i++)
+		r = number_layer(c, &image->layers[i], source_name, &numbers[i]);
+	if (r < 0)
+		return r;
+	return number_table_add_image(c->numbers, image->key, numbers, image->n_layers, &number);
+}
+
+int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,
+		  const struct ensure_listener *listener)
+{
+	char name[LIMIT_PATH_SIZE + 512];
+	int r = stream_all(c, image, source, listener);
+
+	if (r < 0)
+		return r;
+	source_table_name(ref, name, sizeof(name));
+	pthread_mutex_lock(&c->store_lock);
+	r = number_image(c, image, name);
+	pthread_mutex_unlock(&c->store_lock);
+	return r;
+}

@@ -1,0 +1,268 @@
+/* A queue of spans and a few workers; a span stands in the queue at most once. */
+#include "fetch/fill.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "base/report.h"
+#include "cache/layer_sources.h"
+
+#define WORKERS 8u
+#define WORKER_STACK (256u << 10)
+
+struct item {
+	struct item *next;
+	struct layer_store *layer;
+	uint32_t number; /* of the layer */
+	size_t span;
+	bool taken; /* a worker has it */
+};
+
+struct fill {
+	struct context *context;
+	pthread_mutex_t lock; /* guards the next three */
+	pthread_cond_t more;
+	struct item *items; /* oldest first */
+	unsigned int n_workers;
+	_Atomic uint64_t spans, bytes;
+};
+
+/* The server may be stopped or new: its socket buffer being full is no reason to wait. It asks again
+ * after a restart, and every packet is only "look again". */
+static void answer(struct fill *f, enum need_kind kind, uint32_t number, int error, uint64_t off, uint64_t size)
+{
+	struct need n = {.kind = kind,
+			 .number = number,
+			 .error = (uint32_t)error,
+			 .first_page = off / LAYER_PAGE,
+			 .n_pages = (size + LAYER_PAGE - 1) / LAYER_PAGE};
+	int fd = f->context->setup->need_fd;
+
+	while (send(fd, &n, sizeof(n), MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+}
+
+static int get_span(struct fill *f, const char *source_name, const struct layer_store *layer, const struct span *span,
+		    uint8_t *plain)
+{
+	struct descriptor blob = {.type = MEDIA_LAYER_TAR};
+	const struct span_table *t = layer_store_spans(layer);
+	char text[DIGEST_TEXT_MAX];
+	struct source *source;
+	struct reference ref;
+	struct digest got;
+	struct span at;
+	int r;
+
+	/* The blob is the tar itself: its digest is the diffID, which is the layer's key. */
+	snprintf(text, sizeof(text), "sha256:%s", layer_store_key(layer) + strlen("tar-"));
+	r = digest_parse(text, strlen(text), &blob.digest);
+	for (size_t i = span_table_count(t); r == 0 && i > 0; i--) {
+		span_table_get(t, i - 1, &at);
+		if (at.kind == SPAN_STORED) {
+			blob.size = at.packed_off + at.packed_size;
+			break;
+		}
+	}
+	if (r == 0)
+		r = reference_parse(source_name, &ref);
+	if (r == 0)
+		r = source_table_get(f->context->sources, &ref, NULL, &source);
+	for (int tries = 0; r == 0 && tries < 2; tries++) {
+		r = source_get_range(source, &blob, span->packed_off, (size_t)span->packed_size, plain);
+		if (r < 0)
+			return r;
+		memset(plain + span->packed_size, 0, (size_t)(span->size - span->packed_size));
+		hash_bytes(plain, (size_t)span->size, &got);
+		if (digest_equal(&got, &span->digest))
+			return 0;
+	}
+	return r < 0 ? r :
+		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name,
+			    layer_store_key(layer), span->packed_off);
+}
+
+static int fill_span(struct fill *f, const struct item *item)
+{
+	_cleanup_(layer_sources_free) char **names = NULL;
+	_cleanup_(fd_free_memory) uint8_t *plain = NULL;
+	const char *key = layer_store_key(item->layer);
+	struct span span;
+	size_t n = 0;
+	int r;
+
+	span_table_get(layer_store_spans(item->layer), item->span, &span);
+	if (layer_store_present(item->layer, span.off, span.size))
+		return 0;
+	if (span.kind != SPAN_STORED || span.size > SPAN_SIZE || span.packed_size > span.size)
+		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, span.off);
+	r = layer_sources_get(f->context->store, key, &names, &n);
+	if (r < 0 || n == 0)
+		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and no registry is known to have them; "
+				 "run lazyrun pull IMAGE", key, span.off);
+	plain = malloc(SPAN_SIZE);
+	if (!plain)
+		return -ENOMEM;
+	r = -ENOENT;
+	for (size_t i = 0; r < 0 && i < n; i++)
+		r = get_span(f, names[i], item->layer, &span, plain);
+	if (r < 0)
+		return r;
+	r = layer_store_put(item->layer, plain, span.size, span.off);
+	if (r < 0)
+		return fail(-r, "layer %s cannot be written in %s: %s", key, f->context->store->store_path, strerror(-r));
+	f->spans++;
+	f->bytes += span.packed_size;
+	return 0;
+}
+
+static void remove_item(struct fill *f, struct item *item)
+{
+	for (struct item **at = &f->items; *at; at = &(*at)->next)
+		if (*at == item) {
+			*at = item->next;
+			break;
+		}
+	free(item);
+}
+
+static void *work(void *argument)
+{
+	struct fill *f = argument;
+
+	pthread_mutex_lock(&f->lock);
+	for (;;) {
+		struct item *item = f->items;
+		struct span span;
+		int r;
+
+		while (item && item->taken)
+			item = item->next;
+		if (!item) {
+			pthread_cond_wait(&f->more, &f->lock);
+			continue;
+		}
+		item->taken = true;
+		pthread_mutex_unlock(&f->lock);
+		r = fill_span(f, item);
+		span_table_get(layer_store_spans(item->layer), item->span, &span);
+		/* Out of the queue before the answer: who asks after it must not find the old item. */
+		pthread_mutex_lock(&f->lock);
+		uint32_t number = item->number;
+
+		remove_item(f, item);
+		pthread_mutex_unlock(&f->lock);
+		answer(f, r < 0 ? NEED_FAILED : NEED_DONE, number, r < 0 ? -r : 0, span.off, span.size);
+		pthread_mutex_lock(&f->lock);
+	}
+	return NULL;
+}
+
+static void start_worker(struct fill *f)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, WORKER_STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&thread, &attributes, work, f) == 0)
+		f->n_workers++;
+	pthread_attr_destroy(&attributes);
+}
+
+int fill_new(struct context *c, struct fill **ret)
+{
+	struct fill *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->context = c;
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->more, NULL);
+	*ret = f;
+	return 0;
+}
+
+/* Puts one span at the end of the queue. The lock is held. */
+static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number, size_t span)
+{
+	struct item **at = &f->items;
+	unsigned int waiting = 0;
+
+	for (; *at; at = &(*at)->next) {
+		if ((*at)->layer == layer && (*at)->span == span)
+			return 0;
+		waiting++;
+	}
+	*at = calloc(1, sizeof(**at));
+	if (!*at)
+		return -ENOMEM;
+	(*at)->layer = layer;
+	(*at)->number = number;
+	(*at)->span = span;
+	if (waiting >= f->n_workers && f->n_workers < WORKERS)
+		start_worker(f);
+	pthread_cond_signal(&f->more);
+	return 0;
+}
+
+static int queue_missing(struct fill *f, struct layer_store *layer, const struct need *need, bool *ret_queued)
+{
+	uint64_t off = need->first_page * LAYER_PAGE, end = off + need->n_pages * LAYER_PAGE;
+	const struct span_table *t = layer_store_spans(layer);
+	int r = 0;
+
+	while (r == 0 && off < end && off < layer_store_size(layer)) {
+		struct span span;
+		size_t i;
+
+		if (span_table_at(t, off, &i) < 0)
+			return -EBADMSG;
+		span_table_get(t, i, &span);
+		if (!layer_store_present(layer, span.off, span.size)) {
+			r = queue_span(f, layer, need->number, i);
+			*ret_queued = true;
+		}
+		off = span.off + span.size;
+	}
+	return r;
+}
+
+void fill_need(struct fill *f, const struct need *need)
+{
+	struct layer_store *layer;
+	bool queued = false;
+	const char *key;
+	int r;
+
+	if (need->first_page > UINT64_MAX / LAYER_PAGE / 2 || need->n_pages > UINT64_MAX / LAYER_PAGE / 4)
+		return;
+	r = number_table_layer(f->context->numbers, need->number, &key);
+	if (r == 0)
+		r = layer_table_get(f->context->layers, key, &layer);
+	if (r == 0) {
+		pthread_mutex_lock(&f->lock);
+		r = queue_missing(f, layer, need, &queued);
+		if (r == 0 && queued && f->n_workers == 0)
+			r = -EAGAIN;
+		pthread_mutex_unlock(&f->lock);
+	}
+	if (r < 0 || !queued)
+		answer(f, r < 0 ? NEED_FAILED : NEED_DONE, need->number, r < 0 ? EIO : 0,
+		       need->first_page * LAYER_PAGE, need->n_pages * LAYER_PAGE);
+}
+
+void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes)
+{
+	*ret_spans = f->spans;
+	*ret_bytes = f->bytes;
+}

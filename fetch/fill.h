@@ -1,0 +1,22 @@
+/* fill: brings back the pages that readers wait for, one download a span.
+ *
+ * Ownership  fill_new() hands over; it lives as long as the process.
+ * Units      Pages of the layer file in packets, spans inside.
+ * Errors     What a reader gets is in NEED_FAILED; the reason is reported (the log).
+ * Threads    fill_need() is called by the main loop and never waits; workers of its own fetch.
+ * Source     docs/design.md, "The processes": a parked read is answered when its bits are set.
+ */
+#pragma once
+
+#include "fetch/context.h"
+#include "fetch/need.h"
+
+struct fill;
+
+int fill_new(struct context *c, struct fill **ret);
+
+/* Queues what is missing of the pages; NEED_DONE follows when they are there, at once if they are. */
+void fill_need(struct fill *f, const struct need *need);
+
+/* Spans fetched and bytes of them since the start. */
+void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes);

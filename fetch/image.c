@@ -1,0 +1,222 @@
+/* Name -> digest -> manifest for this platform -> config -> layer keys, each from the store if it can. */
+#include "fetch/image.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/report.h"
+#include "cache/blob_store.h"
+#include "fetch/stream.h"
+
+struct resolve {
+	struct context *context;
+	const struct reference *ref;
+	struct source *source; /* NULL: no requests */
+	const char *text;      /* of the reference, for messages */
+	struct platform platform;
+};
+
+void image_free(struct image **i)
+{
+	if (*i)
+		free((*i)->layers);
+	free(*i);
+	*i = NULL;
+}
+
+static int not_here(const struct resolve *v)
+{
+	return fail(ENOENT, "%s is not in the store (or not all of it), and nothing may be asked of the registry "
+			    "(--pull=never); run: lazyrun pull %s", v->text, v->text);
+}
+
+/* A manifest or index by digest: the store's copy, else the registry's. */
+static int get_by_digest(const struct resolve *v, const struct digest *d, struct bytes *ret,
+			 char content_type[static 128])
+{
+	struct digest got;
+	int r = blob_store_get(v->context->store, d, LIMIT_MANIFEST_SIZE, ret);
+
+	content_type[0] = '\0';
+	if (r != -ENOENT)
+		return r;
+	if (!v->source)
+		return not_here(v);
+	r = source_get_manifest(v->source, NULL, d, ret, content_type, &got);
+	if (r < 0)
+		return r;
+	return blob_store_put(v->context->store, d, ret->data, ret->size);
+}
+
+/* What the name names: its digest goes into `name`. */
+static int get_top(const struct resolve *v, enum image_pull pull, struct name_entry *name, struct bytes *ret,
+		   char content_type[static 128])
+{
+	int r;
+
+	if (v->ref->digest.algorithm != DIGEST_NONE) {
+		name->digest = v->ref->digest;
+		return get_by_digest(v, &name->digest, ret, content_type);
+	}
+	if (pull != IMAGE_PULL_ALWAYS) {
+		struct name_entry *known = malloc(sizeof(*known));
+
+		if (!known)
+			return -ENOMEM;
+		r = names_get(v->context->store, name->reference, name->platform, known);
+		if (r == 0) {
+			name->digest = known->digest;
+			name->checked = known->checked;
+		}
+		free(known);
+		if (r == 0)
+			return get_by_digest(v, &name->digest, ret, content_type);
+		if (r != -ENOENT)
+			return r;
+	}
+	if (!v->source)
+		return not_here(v);
+	r = source_get_manifest(v->source, v->ref->tag, NULL, ret, content_type, &name->digest);
+	if (r < 0)
+		return r;
+	name->checked = time(NULL);
+	return blob_store_put(v->context->store, &name->digest, ret->data, ret->size);
+}
+
+/* Goes through image indexes down to the manifest for the platform. */
+static int get_manifest(const struct resolve *v, enum image_pull pull, struct name_entry *name,
+			struct manifest **ret)
+{
+	_cleanup_(manifest_free) struct manifest *m = NULL;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	char content_type[128];
+	int r = get_top(v, pull, name, &b, content_type);
+
+	if (r < 0)
+		return r;
+	name->manifest = name->digest;
+	for (unsigned int depth = 0;; depth++) {
+		const struct manifest_entry *entry;
+
+		manifest_free(&m);
+		r = manifest_parse(b.data, b.size, content_type[0] ? content_type : NULL, v->text, &m);
+		if (r < 0)
+			return r;
+		if (!m->is_index)
+			break;
+		if (depth >= LIMIT_INDEX_DEPTH)
+			return fail(EFBIG, "%s: image indexes are nested deeper than %u", v->text, LIMIT_INDEX_DEPTH);
+		r = manifest_choose(m, &v->platform, v->text, &entry);
+		if (r < 0)
+			return r;
+		name->manifest = entry->descriptor.digest;
+		bytes_free(&b);
+		r = get_by_digest(v, &name->manifest, &b, content_type);
+		if (r < 0)
+			return r;
+	}
+	*ret = TAKE(m);
+	return 0;
+}
+
+static int get_config(const struct resolve *v, const struct manifest *m, struct image_config **ret)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	int r = blob_store_get(v->context->store, &m->config.digest, LIMIT_CONFIG_SIZE, &b);
+
+	if (r == -ENOENT) {
+		if (!v->source)
+			return not_here(v);
+		r = source_get_blob(v->source, &m->config, LIMIT_CONFIG_SIZE, &b);
+		if (r == 0)
+			r = blob_store_put(v->context->store, &m->config.digest, b.data, b.size);
+	}
+	if (r < 0)
+		return r;
+	return image_config_parse(b.data, b.size, v->text, ret);
+}
+
+static void make_key(struct image *i)
+{
+	_cleanup_(bytes_free) struct bytes all = {0};
+	char hex[DIGEST_HEX_MAX + 1];
+	struct digest d;
+
+	for (size_t n = 0; n < i->n_layers; n++)
+		bytes_printf(&all, "%s\n", i->layers[n].key);
+	hash_bytes(all.data, all.size, &d);
+	snprintf(i->key, sizeof(i->key), "%.64s", digest_hex(&d, hex));
+}
+
+static int make_layers(const struct resolve *v, const struct manifest *m, const struct image_config *config,
+		       struct image *i)
+{
+	if (m->n_layers != config->n_diff_ids)
+		return fail(EBADMSG, "%s: its manifest lists %zu layers, its config %zu diffIDs: the image is broken",
+			    v->text, m->n_layers, config->n_diff_ids);
+	if (m->n_layers == 0)
+		return fail(EOPNOTSUPP, "%s has no layers: there is nothing to show or run", v->text);
+	i->layers = calloc(m->n_layers, sizeof(*i->layers));
+	if (!i->layers)
+		return -ENOMEM;
+	i->n_layers = m->n_layers;
+	for (size_t n = 0; n < m->n_layers; n++) {
+		if (config->diff_ids[n].algorithm != DIGEST_SHA256)
+			return fail(EOPNOTSUPP, "%s: the diffID of layer %zu is not a sha256 digest", v->text, n + 1);
+		i->layers[n].blob = m->layers[n];
+		i->layers[n].diff_id = config->diff_ids[n];
+		stream_key(&i->layers[n].diff_id, i->layers[n].key);
+	}
+	make_key(i);
+	return 0;
+}
+
+/* An image made for another platform, named without an index, would end in "exec format error". */
+static int check_platform(const struct resolve *v, const struct image_config *config)
+{
+	char want[128], have[128];
+
+	if (strcmp(config->platform.os, v->platform.os) == 0 &&
+	    strcmp(config->platform.architecture, v->platform.architecture) == 0)
+		return 0;
+	if (!config->platform.os[0] || !config->platform.architecture[0])
+		return 0; /* an old image that does not say */
+	return fail(ENOENT, "%s is an image for %s, not for %s; choose with --platform", v->text,
+		    platform_text(&config->platform, have), platform_text(&v->platform, want));
+}
+
+int image_resolve(struct context *c, const struct reference *ref, const char *platform, enum image_pull pull,
+		  struct source *source, struct image **ret)
+{
+	_cleanup_(image_config_free) struct image_config *config = NULL;
+	_cleanup_(manifest_free) struct manifest *m = NULL;
+	_cleanup_(image_free) struct image *i = calloc(1, sizeof(*i));
+	struct resolve v = {.context = c, .ref = ref, .source = pull == IMAGE_PULL_NEVER ? NULL : source};
+	int r;
+
+	if (!i)
+		return -ENOMEM;
+	r = platform_parse(platform, &v.platform);
+	if (r < 0)
+		return r;
+	v.text = reference_text(ref, i->name.reference);
+	platform_text(&v.platform, i->name.platform);
+	r = get_manifest(&v, pull, &i->name, &m);
+	if (r == 0)
+		r = get_config(&v, m, &config);
+	if (r == 0)
+		r = check_platform(&v, config);
+	if (r == 0)
+		r = make_layers(&v, m, config, i);
+	if (r < 0)
+		return r;
+	i->config = m->config.digest;
+	*ret = TAKE(i);
+	return 0;
+}

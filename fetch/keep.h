@@ -1,0 +1,21 @@
+/* keep: what the store keeps of images: listing, evicting, removing.
+ *
+ * Ownership  Objects are handed over to the caller.
+ * Units      Bytes.
+ * Errors     Reported. -EBUSY: a container uses the image.
+ * Threads    Any thread; evicting and removing take the context's locks.
+ * Source     docs/design.md, "The cache".
+ */
+#pragma once
+
+#include <json-c/json_object.h>
+
+#include "fetch/context.h"
+#include "format/reference.h"
+
+/* The "images" array of base/message.h. */
+int keep_list(struct context *c, struct json_object **ret);
+
+/* Fills in the answer to "evict" and "remove". */
+int keep_evict(struct context *c, const struct reference *ref, struct json_object *answer);
+int keep_remove(struct context *c, const struct reference *ref, struct json_object *answer);

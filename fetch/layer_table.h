@@ -1,0 +1,19 @@
+/* layer_table: opened, writable layers of the fetcher, by key.
+ *
+ * Ownership  A layer it gave out stays open as long as the process, also after a drop.
+ * Units      -
+ * Errors     -ENOENT: not in the store, or damaged. Others reported by layer_store_open().
+ * Threads    Any.
+ * Source     -
+ */
+#pragma once
+
+#include "cache/layer_store.h"
+
+struct layer_table;
+
+int layer_table_new(const struct store *s, struct layer_table **ret);
+int layer_table_get(struct layer_table *t, const char *layer_key, struct layer_store **ret);
+
+/* The layer is removed or made anew: the next get opens what is there then. */
+void layer_table_drop(struct layer_table *t, const char *layer_key);

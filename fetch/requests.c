@@ -1,0 +1,406 @@
+/* One detached thread a request: they wait for registries, and there are few. */
+#include "fetch/requests.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/json_field.h"
+#include "base/report.h"
+#include "fetch/ensure_layers.h"
+#include "fetch/keep.h"
+#include "fetch/transport.h"
+
+#define REQUESTS_MAX 128u
+#define REQUEST_STACK (512u << 10)
+
+struct hold {
+	struct hold *next;
+	char *name;
+};
+
+struct requests {
+	struct context *context;
+	struct fill *fill;
+	int64_t started;
+	pthread_mutex_t lock; /* guards the rest */
+	unsigned int running;
+	int64_t last_used;
+	struct hold *holds;
+};
+
+struct request {
+	struct requests *all;
+	struct message_head head;
+	struct json_object *o;
+};
+
+static int64_t now_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+static void add_text(struct json_object *o, const char *key, const char *text)
+{
+	json_object_object_add(o, key, json_object_new_string(text));
+}
+
+static void add_number(struct json_object *o, const char *key, uint64_t n)
+{
+	json_object_object_add(o, key, json_object_new_int64((int64_t)n));
+}
+
+static int get_reference(struct json_object *o, struct reference *ret)
+{
+	const char *text;
+
+	if (json_field_string(o, "reference", &text) < 0)
+		return fail(EINVAL, "the request names no image");
+	return reference_parse(text, ret);
+}
+
+static int get_pull(struct json_object *o, enum image_pull *ret)
+{
+	const char *text = "missing";
+
+	json_field_string(o, "pull", &text);
+	if (strcmp(text, "missing") == 0)
+		*ret = IMAGE_PULL_MISSING;
+	else if (strcmp(text, "always") == 0)
+		*ret = IMAGE_PULL_ALWAYS;
+	else if (strcmp(text, "never") == 0)
+		*ret = IMAGE_PULL_NEVER;
+	else
+		return fail(EINVAL, "--pull=%s is not known; choose missing, always or never", text);
+	return 0;
+}
+
+static void describe_image(const struct image *image, bool with_keys, struct json_object *answer)
+{
+	struct json_object *layers = json_object_new_array();
+	char text[DIGEST_TEXT_MAX];
+
+	add_text(answer, "reference", image->name.reference);
+	add_text(answer, "image_key", with_keys ? image->key : "");
+	add_text(answer, "manifest_digest", digest_text(&image->name.manifest, text));
+	add_text(answer, "config_digest", digest_text(&image->config, text));
+	for (size_t i = 0; i < image->n_layers; i++) {
+		const struct image_layer *l = &image->layers[i];
+		struct json_object *o = json_object_new_object();
+
+		add_text(o, "digest", digest_text(&l->blob.digest, text));
+		add_text(o, "diff_id", digest_text(&l->diff_id, text));
+		add_number(o, "size", l->blob.size);
+		add_text(o, "media_type", media_type_text(l->blob.type));
+		add_text(o, "key", l->key);
+		json_object_array_add(layers, o);
+	}
+	json_object_object_add(answer, "layers", layers);
+}
+
+static int op_ensure(const struct request *q, struct json_object *answer)
+{
+	struct context *c = q->all->context;
+	_cleanup_(image_free) struct image *image = NULL;
+	struct ensure_listener listener = {.command_fd = c->setup->command_fd, .connection = q->head.connection};
+	const char *platform = NULL, *until = "image";
+	struct transport_counters before, after;
+	struct json_object *access = NULL;
+	struct source *source;
+	struct reference ref;
+	enum image_pull pull = IMAGE_PULL_MISSING;
+	int progress = 0, r;
+
+	json_field_string(q->o, "platform", &platform);
+	json_field_string(q->o, "until", &until);
+	json_field_bool(q->o, "progress", &progress);
+	json_field_object(q->o, "access", &access);
+	listener.wanted = progress;
+	r = get_reference(q->o, &ref);
+	if (r == 0)
+		r = get_pull(q->o, &pull);
+	if (r == 0)
+		r = source_table_get(c->sources, &ref, access, &source);
+	if (r < 0)
+		return r;
+	transport_counters(c->transport, &before);
+	r = image_resolve(c, &ref, platform, pull, source, &image);
+	if (r == 0 && strcmp(until, "image") == 0)
+		r = ensure_layers(c, image, &ref, pull == IMAGE_PULL_NEVER ? NULL : source, &listener);
+	if (r == 0 && strcmp(until, "image") == 0)
+		r = names_put(c->store, &image->name);
+	transport_counters(c->transport, &after);
+	if (r < 0)
+		return r;
+	describe_image(image, strcmp(until, "image") == 0, answer);
+	add_number(answer, "fetched_bytes", after.body_bytes - before.body_bytes);
+	add_number(answer, "requests", after.requests - before.requests);
+	return 0;
+}
+
+static int op_status(const struct request *q, struct json_object *answer)
+{
+	struct context *c = q->all->context;
+	struct transport_counters counters;
+	struct json_object *images, *held = json_object_new_array();
+	uint64_t present = 0, spans, bytes;
+	int r = keep_list(c, &images);
+
+	pthread_mutex_lock(&q->all->lock);
+	for (const struct hold *h = q->all->holds; h; h = h->next)
+		json_object_array_add(held, json_object_new_string(h->name));
+	pthread_mutex_unlock(&q->all->lock);
+	json_object_object_add(answer, "held_by", held);
+	if (r < 0)
+		return r;
+	for (uint32_t i = number_table_n_layers(c->numbers); i > 0; i--) {
+		struct layer_store *layer;
+		const char *key;
+
+		if (number_table_layer(c->numbers, i, &key) == 0 && layer_table_get(c->layers, key, &layer) == 0)
+			present += layer_store_bytes_present(layer);
+	}
+	transport_counters(c->transport, &counters);
+	fill_counters(q->all->fill, &spans, &bytes);
+	add_number(answer, "supervisor_pid", (uint64_t)*c->setup->supervisor_pid);
+	add_number(answer, "server_pid", (uint64_t)*c->setup->server_pid);
+	add_number(answer, "fetcher_pid", (uint64_t)getpid());
+	add_text(answer, "channel", "device");
+	add_text(answer, "store", c->store->store_path);
+	add_text(answer, "run_dir", c->store->run_path);
+	add_number(answer, "uptime_seconds", (uint64_t)(now_seconds() - q->all->started));
+	json_object_object_add(answer, "images", images);
+	add_number(answer, "bytes_present", present);
+	add_number(answer, "bytes_fetched", counters.body_bytes);
+	add_number(answer, "requests", counters.requests);
+	add_number(answer, "spans_filled", spans);
+	add_number(answer, "span_bytes_filled", bytes);
+	return 0;
+}
+
+/* What keeps the server from leaving, by name: mounts. The supervisor remembers the packet. */
+static int set_hold(struct requests *all, struct json_object *o)
+{
+	const char *name;
+	int on = 0, r = 0;
+
+	if (json_field_string(o, "name", &name) < 0 || json_field_bool(o, "hold", &on) < 0)
+		return fail(EINVAL, "a hold needs a name");
+	pthread_mutex_lock(&all->lock);
+	struct hold **at = &all->holds;
+
+	while (*at && strcmp((*at)->name, name) != 0)
+		at = &(*at)->next;
+	if (*at && !on) {
+		struct hold *gone = *at;
+
+		*at = gone->next;
+		free(gone->name);
+		free(gone);
+	} else if (!*at && on) {
+		struct hold *made = calloc(1, sizeof(*made));
+
+		if (made && (made->name = strdup(name)))
+			*at = TAKE(made);
+		else
+			r = -ENOMEM;
+		free(made);
+	}
+	pthread_mutex_unlock(&all->lock);
+	return r;
+}
+
+static int op_stop(const struct request *q)
+{
+	struct message_head idle = {.kind = MESSAGE_IDLE};
+	int force = 0, r = 0;
+
+	json_field_bool(q->o, "force", &force);
+	pthread_mutex_lock(&q->all->lock);
+	if (!force && q->all->holds)
+		r = fail(EBUSY, "in use: the image mounted at %s; umount it first, or use --force",
+			 q->all->holds->name);
+	else if (!force && q->all->running > 1)
+		r = fail(EBUSY, "in use: another command is at work; wait for it, or use --force");
+	pthread_mutex_unlock(&q->all->lock);
+	if (r < 0)
+		return r;
+	idle.connection = force ? 1 : 0;
+	return message_send(q->all->context->setup->command_fd, &idle, NULL, 5000);
+}
+
+static int dispatch(const struct request *q, struct json_object *answer)
+{
+	struct json_object *images;
+	struct reference ref;
+	const char *op = "";
+	int r;
+
+	json_field_string(q->o, "op", &op);
+	if (strcmp(op, "ensure") == 0)
+		return op_ensure(q, answer);
+	if (strcmp(op, "status") == 0)
+		return op_status(q, answer);
+	if (strcmp(op, "hold") == 0)
+		return set_hold(q->all, q->o);
+	if (strcmp(op, "stop") == 0)
+		return op_stop(q);
+	if (strcmp(op, "images") == 0) {
+		r = keep_list(q->all->context, &images);
+		if (r == 0)
+			json_object_object_add(answer, "images", images);
+		return r;
+	}
+	if (strcmp(op, "evict") != 0 && strcmp(op, "remove") != 0)
+		return fail(EINVAL, "the server does not know \"%s\"; is it older than this command? Run "
+				    "\"lazyrun stop-server\"", op);
+	r = get_reference(q->o, &ref);
+	if (r < 0)
+		return r;
+	return strcmp(op, "evict") == 0 ? keep_evict(q->all->context, &ref, answer) :
+					  keep_remove(q->all->context, &ref, answer);
+}
+
+static void reply(const struct request *q, struct json_object *answer, int r, const char *text)
+{
+	struct message_head head = {.kind = MESSAGE_LAST, .connection = q->head.connection};
+	int sent;
+
+	add_number(answer, "errno", r < 0 ? (uint64_t)-r : 0);
+	if (r < 0)
+		add_text(answer, "error", text[0] ? text : strerror(-r));
+	json_object_object_add(answer, "done", json_object_new_boolean(true));
+	sent = message_send(q->all->context->setup->command_fd, &head, answer, 10000);
+	if (sent == -EMSGSIZE) { /* an image with very many layers: the command can read the manifest */
+		json_object_object_del(answer, "layers");
+		sent = message_send(q->all->context->setup->command_fd, &head, answer, 10000);
+	}
+	if (sent < 0)
+		report_note("an answer could not be sent: %s", strerror(-sent));
+}
+
+static void *answer_request(void *argument)
+{
+	struct request *q = argument;
+	struct json_object *answer = json_object_new_object();
+	char text[REPORT_TEXT_SIZE];
+	int r;
+
+	report_capture(text);
+	r = dispatch(q, answer);
+	report_capture(NULL);
+	if (r < 0)
+		report_note("%s", text[0] ? text : strerror(-r)); /* the log */
+	pthread_mutex_lock(&q->all->lock);
+	q->all->running--;
+	q->all->last_used = now_seconds();
+	pthread_mutex_unlock(&q->all->lock);
+	reply(q, answer, r, text);
+	json_object_put(answer);
+	json_object_put(q->o);
+	free(q);
+	malloc_trim(0);
+	return NULL;
+}
+
+/* A new fetcher learns what the last one was told: credentials, and what holds the server. */
+static void replay_request(struct requests *all, struct json_object *o)
+{
+	struct json_object *access = NULL;
+	struct source *source;
+	struct reference ref;
+	const char *op = "";
+
+	json_field_string(o, "op", &op);
+	if (strcmp(op, "hold") == 0)
+		set_hold(all, o);
+	json_field_object(o, "access", &access);
+	if (strcmp(op, "ensure") == 0 && access && get_reference(o, &ref) == 0)
+		source_table_get(all->context->sources, &ref, access, &source);
+	json_object_put(o);
+}
+
+static int start_thread(struct request *q)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int r;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, REQUEST_STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	r = pthread_create(&thread, &attributes, answer_request, q);
+	pthread_attr_destroy(&attributes);
+	return -r;
+}
+
+void requests_handle(struct requests *all, const struct message_head *head, struct json_object *o, bool replay)
+{
+	struct request *q;
+	bool full;
+	int r = -EBUSY;
+
+	if (replay) {
+		replay_request(all, o);
+		return;
+	}
+	q = calloc(1, sizeof(*q));
+	if (!q) {
+		json_object_put(o);
+		return;
+	}
+	*q = (struct request){.all = all, .head = *head, .o = o};
+	pthread_mutex_lock(&all->lock);
+	full = all->running >= REQUESTS_MAX;
+	if (!full)
+		all->running++;
+	pthread_mutex_unlock(&all->lock);
+	if (!full)
+		r = start_thread(q);
+	if (r == 0)
+		return;
+	struct json_object *answer = json_object_new_object();
+
+	if (!full) {
+		pthread_mutex_lock(&all->lock);
+		all->running--;
+		pthread_mutex_unlock(&all->lock);
+	}
+	reply(q, answer, r, "too many requests at once; try again");
+	json_object_put(answer);
+	json_object_put(o);
+	free(q);
+}
+
+int requests_new(struct context *c, struct fill *fill, struct requests **ret)
+{
+	struct requests *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	all->context = c;
+	all->fill = fill;
+	all->started = all->last_used = now_seconds();
+	pthread_mutex_init(&all->lock, NULL);
+	*ret = all;
+	return 0;
+}
+
+bool requests_idle(struct requests *all, int64_t *ret_seconds)
+{
+	bool idle;
+
+	pthread_mutex_lock(&all->lock);
+	idle = all->running == 0 && !all->holds;
+	*ret_seconds = now_seconds() - all->last_used;
+	pthread_mutex_unlock(&all->lock);
+	return idle;
+}

@@ -1,0 +1,26 @@
+/* requests: what commands ask of the fetcher, each answered in a thread of its own.
+ *
+ * Ownership  requests_new() hands over; it lives as long as the process.
+ * Units      -
+ * Errors     Go to the command as "errno" and "error" of the last packet.
+ * Threads    requests_handle() is called by the main loop and never waits.
+ * Source     base/message.h lists the requests.
+ */
+#pragma once
+
+#include <json-c/json_object.h>
+
+#include "base/message.h"
+#include "fetch/context.h"
+#include "fetch/fill.h"
+
+struct requests;
+
+int requests_new(struct context *c, struct fill *fill, struct requests **ret);
+
+/* Takes the object over. `replay`: a remembered packet, of which only what it says about access and
+ * holds counts; nothing is answered. */
+void requests_handle(struct requests *q, const struct message_head *head, struct json_object *o, bool replay);
+
+/* Whether nothing is running or held, and for how many seconds. */
+bool requests_idle(struct requests *q, int64_t *ret_seconds);

@@ -1,0 +1,232 @@
+/* Follows one download: decode in this thread, everything about plain bytes in plain_side. */
+#include "fetch/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/report.h"
+#include "fetch/plain_side.h"
+#include "format/decoder.h"
+
+#define PACKED_BUFFER (256u << 10)
+
+struct packed_side {
+	const struct stream_job *job;
+	struct download *download;
+	struct decoder *decoder;
+	struct plain_side *plain;
+	struct hash *blob_hash;
+	uint8_t *buffer;
+	uint64_t have; /* packed bytes decoded */
+};
+
+void stream_key(const struct digest *diff_id, char ret[static LAYER_KEY_SIZE])
+{
+	char hex[DIGEST_HEX_MAX + 1];
+
+	snprintf(ret, LAYER_KEY_SIZE, "tar-%.64s", digest_hex(diff_id, hex));
+}
+
+/* Compares the plain size with what `packed` bytes may at most hold: a bomb stops here. */
+static int check_expansion(const struct packed_side *p)
+{
+	uint64_t plain = plain_side_size(p->plain);
+
+	if (plain > LIMIT_LAYER_FILE_SIZE)
+		return fail(EFBIG, "it unpacks to more than %" PRIu64 " bytes", (uint64_t)LIMIT_LAYER_FILE_SIZE);
+	if (plain > LIMIT_EXPANSION_FREE && plain / LIMIT_EXPANSION > p->have)
+		return fail(EFBIG, "it unpacks to more than %u times its size: this is not an honest image",
+			    LIMIT_EXPANSION);
+	return 0;
+}
+
+static int decode(struct packed_side *p, size_t size)
+{
+	size_t used = 0;
+	int r;
+
+	if (!p->decoder) {
+		r = decoder_new(decoder_sniff(p->buffer, size), &p->decoder);
+		if (r < 0)
+			return r;
+	}
+	for (;;) {
+		size_t took = 0, made = 0, room;
+		uint8_t *out;
+
+		r = plain_side_room(p->plain, &out, &room);
+		if (r < 0)
+			return r;
+		r = decoder_run(p->decoder, p->buffer + used, size - used, &took, out, room, &made);
+		if (r < 0)
+			return r;
+		used += took;
+		plain_side_push(p->plain, made);
+		if (used == size && made < room)
+			return check_expansion(p);
+		if (took == 0 && made == 0 && used < size)
+			return fail(EBADMSG, "there are bytes behind the end of the compressed data");
+		r = check_expansion(p);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int follow_download(struct packed_side *p)
+{
+	uint64_t size = p->job->blob.size, available = 0;
+	int r;
+
+	while (p->have < size) {
+		r = download_wait(p->download, p->have, &available);
+		if (r < 0)
+			return r;
+		while (p->have < available) {
+			uint64_t left = available - p->have;
+			size_t n = left < PACKED_BUFFER ? (size_t)left : PACKED_BUFFER;
+
+			r = fd_pread_full(download_fd(p->download), p->buffer, n, p->have);
+			if (r < 0)
+				return fail(-r, "its packed bytes cannot be read back: %s", strerror(-r));
+			hash_update(p->blob_hash, p->buffer, n);
+			p->have += n;
+			atomic_store(&p->job->progress->done, p->have);
+			r = decode(p, n);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* Bytes that break may be the registry's fault or the image's: the blob's digest tells. */
+static int whose_fault(struct packed_side *p, int r)
+{
+	uint64_t available = p->have;
+	struct digest got;
+
+	while (p->have < p->job->blob.size && download_wait(p->download, p->have, &available) == 0)
+		while (p->have < available) {
+			uint64_t left = available - p->have;
+			size_t n = left < PACKED_BUFFER ? (size_t)left : PACKED_BUFFER;
+
+			if (fd_pread_full(download_fd(p->download), p->buffer, n, p->have) < 0)
+				return r;
+			hash_update(p->blob_hash, p->buffer, n);
+			p->have += n;
+		}
+	hash_finish(p->blob_hash, &got);
+	if (digest_equal(&got, &p->job->blob.digest))
+		return fail(-r, "its blob is what the manifest names, so the image itself is broken: ask who built it");
+	return fail(-r, "its blob does not match its digest: %s sent wrong bytes; try again, or another mirror",
+		    source_name(p->job->source));
+}
+
+static int check_blob(struct packed_side *p)
+{
+	char want[DIGEST_TEXT_MAX], have[DIGEST_TEXT_MAX];
+	struct digest got;
+
+	hash_finish(p->blob_hash, &got);
+	if (!digest_equal(&got, &p->job->blob.digest))
+		return fail(EBADMSG, "%s sent a blob with digest %s instead of %s; try again, or another mirror",
+			    source_name(p->job->source), digest_text(&got, have),
+			    digest_text(&p->job->blob.digest, want));
+	return 0;
+}
+
+static int run_pass(struct packed_side *p)
+{
+	int r = follow_download(p);
+
+	if (r == 0 && p->decoder)
+		r = decoder_finish(p->decoder);
+	if (r == 0)
+		r = plain_side_finish(p->plain);
+	if (r == -EBADMSG || r == -EFBIG)
+		return p->have ? whose_fault(p, r) : r;
+	if (r < 0)
+		return r;
+	return check_blob(p);
+}
+
+static void packed_side_free(struct packed_side *p)
+{
+	plain_side_free(&p->plain);
+	download_free(&p->download);
+	decoder_free(&p->decoder);
+	hash_free(&p->blob_hash);
+	free(p->buffer);
+}
+
+/* One pass over the blob; the .part file holds `from` bytes of it already. */
+static int stream_once(const struct stream_job *job, int part_fd, uint64_t from)
+{
+	_cleanup_(packed_side_free) struct packed_side p = {.job = job};
+	char key[LAYER_KEY_SIZE];
+	uint64_t available;
+	int r;
+
+	p.buffer = malloc(PACKED_BUFFER);
+	if (!p.buffer)
+		return -ENOMEM;
+	r = hash_new(job->blob.digest.algorithm, &p.blob_hash);
+	if (r < 0)
+		return r;
+	r = source_download(job->source, &job->blob, part_fd, from, &p.download);
+	if (r < 0)
+		return r;
+	if (job->blob.size > 0) {
+		r = download_wait(p.download, 0, &available);
+		if (r < 0)
+			return r;
+	}
+	while (sem_wait(job->decoders) < 0)
+		;
+	atomic_store(&job->progress->state, STREAM_RUNNING);
+	r = plain_side_new(job->store, &p.plain);
+	if (r == 0)
+		r = run_pass(&p);
+	if (r == 0) {
+		stream_key(&job->diff_id, key);
+		r = plain_side_commit(p.plain, &job->diff_id, key);
+	}
+	sem_post(job->decoders);
+	return r;
+}
+
+int stream_layer(const struct stream_job *job)
+{
+	_cleanup_(fd_close) int part_fd = -1;
+	char hex[DIGEST_HEX_MAX + 1], name[DIGEST_HEX_MAX + 8];
+	struct stat st;
+	int r;
+
+	if (job->blob.size > LIMIT_BLOB_SIZE)
+		return fail(EFBIG, "the manifest says %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
+			    job->blob.size, (uint64_t)LIMIT_BLOB_SIZE);
+	snprintf(name, sizeof(name), "%s.part", digest_hex(&job->blob.digest, hex));
+	part_fd = openat(job->store->tmp_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (part_fd < 0 || fstat(part_fd, &st) < 0)
+		return fail(errno, "%s/tmp/%s cannot be opened: %s", job->store->store_path, name, strerror(errno));
+	if ((uint64_t)st.st_size > job->blob.size) {
+		if (ftruncate(part_fd, 0) < 0)
+			return -errno;
+		st.st_size = 0;
+	}
+	r = stream_once(job, part_fd, (uint64_t)st.st_size);
+	if (r == 0 || r == -EBADMSG || r == -EFBIG)
+		unlinkat(job->store->tmp_fd, name, 0);
+	if (r == 0)
+		atomic_store(&job->progress->state, STREAM_DONE);
+	return r;
+}
