@@ -42,7 +42,9 @@ enum message_kind {
 	MESSAGE_LAST = 3,    /* fetcher -> command; the request is answered */
 	MESSAGE_GONE = 4,    /* supervisor -> fetcher: this connection was closed; body empty */
 	MESSAGE_REPLAY = 5,  /* supervisor -> a new fetcher: a remembered packet, no reply wanted */
-	MESSAGE_IDLE = 6,    /* fetcher -> supervisor: nobody uses us, leave if no connection is open */
+	MESSAGE_IDLE = 6,    /* fetcher -> supervisor: leave if no connection is open but `connection`, the one
+				that asked for it (0: none), which the supervisor then answers with LAST;
+				remember[0] != 0: leave in any case */
 	MESSAGE_JOIN = 7,    /* command -> supervisor: answered with this kind and, as SCM_RIGHTS, the user
 				and mount namespace descriptors (none for root) */
 };

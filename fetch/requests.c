@@ -18,6 +18,7 @@
 
 #define REQUESTS_MAX 128u
 #define REQUEST_STACK (512u << 10)
+#define ANSWERED 1 /* the supervisor answers: it knows who is connected */
 
 struct hold {
 	struct hold *next;
@@ -233,8 +234,10 @@ static int op_stop(const struct request *q)
 	pthread_mutex_unlock(&q->all->lock);
 	if (r < 0)
 		return r;
-	idle.connection = force ? 1 : 0;
-	return message_send(q->all->context->setup->command_fd, &idle, NULL, 5000);
+	idle.connection = q->head.connection;
+	idle.remember[0] = force ? 1 : 0;
+	r = message_send(q->all->context->setup->command_fd, &idle, NULL, 5000);
+	return r < 0 ? r : ANSWERED;
 }
 
 static int dispatch(const struct request *q, struct json_object *answer)
@@ -303,7 +306,8 @@ static void *answer_request(void *argument)
 	q->all->running--;
 	q->all->last_used = now_seconds();
 	pthread_mutex_unlock(&q->all->lock);
-	reply(q, answer, r, text);
+	if (r != ANSWERED)
+		reply(q, answer, r, text);
 	json_object_put(answer);
 	json_object_put(q->o);
 	free(q);
