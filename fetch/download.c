@@ -1,0 +1,133 @@
+/* libcurl's thread writes into the file; this one only asks again when it must. */
+#include "fetch/download.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/report.h"
+
+#define STACK_SIZE (256u << 10)
+
+struct download {
+	struct registry *registry; /* NULL: complete from the start */
+	struct descriptor descriptor;
+	int fd;
+	bool owns_fd;
+	pthread_t thread;
+	struct transport_watch watch; /* its lock guards `ended`, `result` and `text`, too */
+	bool ended;
+	int result;
+	char text[REPORT_TEXT_SIZE];
+};
+
+static void *run(void *opaque)
+{
+	struct download *d = opaque;
+	char text[REPORT_TEXT_SIZE];
+	int r;
+
+	report_capture(text);
+	r = registry_stream(d->registry, &d->descriptor, d->fd, d->watch.position, &d->watch);
+	report_capture(NULL);
+	pthread_mutex_lock(&d->watch.lock);
+	memcpy(d->text, text, sizeof(text));
+	d->result = r;
+	d->ended = true;
+	pthread_cond_broadcast(&d->watch.moved);
+	pthread_mutex_unlock(&d->watch.lock);
+	return NULL;
+}
+
+static int make(int fd, uint64_t size, uint64_t from, struct download **ret)
+{
+	struct download *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->fd = fd;
+	d->descriptor.size = size;
+	transport_watch_init(&d->watch);
+	d->watch.position = from;
+	*ret = d;
+	return 0;
+}
+
+int download_start(struct registry *g, const struct descriptor *descriptor, int fd, uint64_t from,
+		   struct download **ret)
+{
+	_cleanup_(download_free) struct download *d = NULL;
+	pthread_attr_t attributes;
+	int r;
+
+	if (from > descriptor->size)
+		return fail(EINVAL, "%s: more bytes are there than the blob has", registry_name(g));
+	r = make(fd, descriptor->size, from, &d);
+	if (r < 0)
+		return r;
+	d->descriptor = *descriptor;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	d->registry = g;
+	r = pthread_create(&d->thread, &attributes, run, d);
+	pthread_attr_destroy(&attributes);
+	if (r != 0) {
+		d->registry = NULL; /* there is no thread to join */
+		return fail(r, "%s: no thread for a download: %s", registry_name(g), strerror(r));
+	}
+	*ret = TAKE(d);
+	return 0;
+}
+
+int download_complete(int fd, uint64_t size, struct download **ret)
+{
+	int r = make(fd, size, size, ret);
+
+	if (r == 0)
+		(*ret)->owns_fd = (*ret)->ended = true;
+	return r;
+}
+
+int download_wait(struct download *d, uint64_t have, uint64_t *ret_available)
+{
+	char text[REPORT_TEXT_SIZE];
+	uint64_t available;
+	int r;
+
+	pthread_mutex_lock(&d->watch.lock);
+	while (!d->ended && d->watch.position <= have)
+		pthread_cond_wait(&d->watch.moved, &d->watch.lock);
+	available = d->watch.position;
+	r = d->ended ? d->result : 0;
+	memcpy(text, d->text, sizeof(text));
+	pthread_mutex_unlock(&d->watch.lock);
+	if (r < 0 && available <= have)
+		return text[0] ? fail(-r, "%s", text) : r;
+	*ret_available = available;
+	return 0;
+}
+
+int download_fd(const struct download *d)
+{
+	return d->fd;
+}
+
+void download_free(struct download **d)
+{
+	struct download *x = *d;
+
+	if (!x)
+		return;
+	if (x->registry) {
+		transport_cancel(registry_transport(x->registry), &x->watch);
+		pthread_join(x->thread, NULL);
+	}
+	if (x->owns_fd)
+		fd_close(&x->fd);
+	transport_watch_destroy(&x->watch);
+	free(x);
+	*d = NULL;
+}
