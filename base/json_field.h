@@ -4,7 +4,8 @@
  *            children point into it and die with it.
  * Units      -
  * Errors     -EBADMSG: not JSON, nested deeper than LIMIT_JSON_DEPTH, or a field of another type.
- *            -ENOENT: the field is absent or null. Both bare: the caller names the document.
+ *            -EFBIG: more than LIMIT_JSON_VALUES values. -ENOENT: the field is absent or null. All
+ *            bare: the caller names the document.
  * Threads    A parsed document is only read.
  * Source     json-c.
  */

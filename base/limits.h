@@ -9,6 +9,9 @@
 #define LIMIT_CONFIG_SIZE (8u << 20)			 /* image config */
 #define LIMIT_MEDIA_TYPE_SIZE 255u			 /* a media type's text (RFC 6838: 127 + 1 + 127) */
 #define LIMIT_JSON_DEPTH 32u				 /* nesting of any JSON we parse */
+#define LIMIT_JSON_VALUES (128u << 10)			 /* of any JSON: json-c takes up to 1 KiB for each "{}" */
+#define LIMIT_CONFIG_ENTRIES (16u << 10)		 /* of one list of an image config: Env, Labels, ... */
+#define LIMIT_CONFIG_TEXT_SIZE (1u << 20)		 /* of one text in it */
 #define LIMIT_INDEX_DEPTH 3u				 /* image index inside an image index */
 #define LIMIT_INDEX_ENTRIES 4096u			 /* manifests of one image index */
 #define LIMIT_LAYERS 256u				 /* layers of an image; 8 bits in a nodeid */

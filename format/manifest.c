@@ -326,6 +326,8 @@ int manifest_parse(const void *data, size_t size, const char *content_type, cons
 	r = json_field_parse(data, size, &o);
 	if (r == -ENOMEM)
 		return r;
+	if (r == -EFBIG)
+		return fail(EFBIG, "%s: its manifest has more than %u values", name, LIMIT_JSON_VALUES);
 	if (r < 0 || !json_object_is_type(o, json_type_object))
 		return fail(EBADMSG, "%s: what should be its manifest is not a JSON object; does a proxy or login page "
 				     "answer in place of the registry?", name);
