@@ -50,12 +50,11 @@ const struct command *command_all(void);
 void command_print_overview(void);
 void command_print_help(const char *name, const struct option_spec *specs);
 
-/* Parses flags as options_parse() does, and answers --help. Returns 1 when the help was printed and the
- * command should return 0; else 0 or a negative errno. `min` and `max` (-1: any number) count operands. */
-int command_options(const char *name, const struct option_spec *specs, int min, int max, int argc, char **argv,
-		    struct options_result *ret);
+/* options_parse(), and answers --help: returns 1 when the help was printed and the command should return
+ * 0; else 0 or a negative errno. */
+int command_options(const struct option_rules *rules, int argc, char **argv, struct options_result *ret);
 
-/* What main() of both executables does once the command is known. */
+/* Calls argv[0]'s function, which must be in `functions`; returns the exit code. */
 int command_call(const struct command_function *functions, int argc, char **argv);
 
 int cmd_run(int argc, char **argv);

@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/digest.h"
 #include "cache/store.h"
+#include "cli/options.h"
 #include "fetch/credentials.h"
 #include "format/reference.h"
 
@@ -75,5 +76,4 @@ void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16]);
 /* Options that every such command shares; see cli/options.h. Values behind `o` are borrowed from argv:
  * --platform --pull -q/--quiet --authfile --creds --plain-http --tls-verify. */
 #define ENSURE_N_OPTIONS 7
-struct option_spec;
 void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static ENSURE_N_OPTIONS]);

@@ -16,10 +16,10 @@
 #include <stddef.h>
 
 enum option_kind {
-	OPTION_FLAG,	   /* bool *: true when given */
-	OPTION_FLAG_OFF,   /* bool *: true when given as "=false" (--tls-verify=false) */
-	OPTION_TEXT,	   /* const char **: the last one given counts */
-	OPTION_LIST,	   /* struct option_list *: each one given, in order */
+	OPTION_FLAG,	 /* bool *: true when given */
+	OPTION_FLAG_OFF, /* bool *: true when given as "=false" (--tls-verify=false) */
+	OPTION_TEXT,	 /* const char **: the last one given counts */
+	OPTION_LIST,	 /* struct option_list *: each one given, in order */
 };
 
 struct option_list {
@@ -37,20 +37,27 @@ struct option_spec {
 };
 
 struct options_result {
-	char **operands; /* into argv */
+	char **operands; /* into argv, NULL behind the last one */
 	int n_operands;
 	bool help; /* --help was asked for: nothing else was checked behind it */
 };
 
 void option_list_free(struct option_list *l);
 
-/* `command` names the command in messages ("run"). With `stop_at_operand` the first word that is no flag
- * ends the flags (what follows belongs to the container); else flags and operands may mix. */
-int options_parse(const char *command, const struct option_spec *specs, bool stop_at_operand, int argc,
-		  char **argv, struct options_result *ret);
+struct option_rules {
+	const char *command;		 /* its name in messages: "run" */
+	const struct option_spec *specs; /* NULL: no flags but --help */
+	int min_operands;
+	int max_operands;     /* -1: any number */
+	bool stop_at_operand; /* the first word that is no flag ends the flags: what follows belongs to
+				 the container; else flags and operands may mix */
+};
+
+/* argv[0] is the command's word and is skipped. Operands are moved to the front of argv + 1. */
+int options_parse(const struct option_rules *rules, int argc, char **argv, struct options_result *ret);
 
 /* One line a flag, for the command's help, on standard output. */
 void options_print(const struct option_spec *specs);
 
-/* The name among `specs` that is nearest to `name`, or NULL when none is near. Also for command words. */
-const char *options_nearest(const char *name, const char *const *names, size_t n_names);
+/* How many letters differ (inserted, dropped, changed, swapped), for "did you mean". At most 255. */
+unsigned int options_distance(const char *a, const char *b);

@@ -1,0 +1,41 @@
+/* lazyrun-image: the commands that talk to the server, and the server; executed by lazyrun. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/report.h"
+#include "cli/command_table.h"
+
+static const struct command_function functions[] = {
+	{"cat", cmd_cat},
+	{"doctor", cmd_doctor},
+	{"evict", cmd_evict},
+	{"images", cmd_images},
+	{"inspect", cmd_inspect},
+	{"ls", cmd_ls},
+	{"mount", cmd_mount},
+	{"pull", cmd_pull},
+	{"rmi", cmd_rmi},
+	{"serve", cmd_serve},
+	{"status", cmd_status},
+	{"stop-server", cmd_stop_server},
+	{"umount", cmd_umount},
+	{"unshare", cmd_unshare},
+	{"version", cmd_version},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	const struct command *c = argc > 1 ? command_find(argv[1]) : NULL;
+	int r;
+
+	report_init("lazyrun");
+	if (!c || (c->home != COMMAND_IMAGE && c->home != COMMAND_HIDDEN)) {
+		fail(EINVAL, "lazyrun-image is a part of lazyrun; call `lazyrun` instead");
+		return COMMAND_EXIT_FAILED;
+	}
+	r = command_call(functions, argc - 1, argv + 1);
+	if (r < 0 && !report_any())
+		fail(-r, "%s", strerror(-r));
+	return r < 0 ? COMMAND_EXIT_FAILED : r;
+}
