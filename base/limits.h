@@ -30,6 +30,8 @@
 #define LIMIT_XATTRS_SIZE (128u << 10)			 /* names and values of one inode */
 #define LIMIT_PAX_SIZE (1u << 20)			 /* one pax header's records; GNU long names */
 #define LIMIT_SPARSE_ENTRIES (1u << 20)			 /* fragments of one sparse member */
+#define LIMIT_LAYER_FRAGMENTS (4u << 20)		 /* fragments of all sparse members of a layer */
+#define LIMIT_LAYER_BUILDER_SIZE (UINT64_C(3) << 30)	 /* memory for one layer's tree while it is built */
 #define LIMIT_ZSTD_WINDOW_LOG 27			 /* 128 MiB */
 #define LIMIT_REDIRECTS 10
 #define LIMIT_HTTP_HEADER_SIZE (64u << 10)		 /* all headers of one response */
