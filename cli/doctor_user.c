@@ -202,7 +202,10 @@ static void check_namespaces(struct doctor_report *r)
 		return;
 	}
 	doctor_add(r, "namespaces", DOCTOR_BAD, "%s does not work: %s", o.step, strerror(o.err));
-	doctor_remedy(r, "see the lines below, if any; inside a container: start it with --privileged, or --cap-add SYS_ADMIN "
+	if (strcmp(o.step, "opening /dev/fuse") == 0)
+		doctor_remedy(r, "see /dev/fuse above");
+	else
+		doctor_remedy(r, "see the lines below, if any; inside a container: start it with --privileged, or --cap-add SYS_ADMIN "
 			 "--security-opt seccomp=unconfined --device /dev/fuse");
 	check_sysctl(r, "kernel.unprivileged_userns_clone", "0", "1", "ordinary users get no user namespace");
 }

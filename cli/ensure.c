@@ -133,23 +133,33 @@ static void show_event(struct progress *p, struct json_object *event)
 	}
 }
 
+/* Bars must be gone before an error is written, or they would be cleared together. */
+static int receive_below_bars(struct client *c, struct progress **p, struct json_object **ret)
+{
+	char text[REPORT_TEXT_SIZE];
+	int r;
+
+	report_capture(text);
+	r = client_receive(c, ret);
+	report_capture(NULL);
+	if (r >= 0)
+		return r;
+	progress_free(p);
+	return text[0] ? fail(-r, "%s", text) : r;
+}
+
 static int wait_for_answer(struct client *c, bool quiet, struct json_object **ret)
 {
 	_cleanup_(progress_free) struct progress *p = NULL;
-	int r = progress_new(progress_mode_of_stderr(quiet), &p);
+	enum progress_mode mode = progress_mode_of_stderr(quiet);
+	int r = progress_new(mode, &p);
 
 	while (r == 0) {
 		struct json_object *o = NULL;
-		char text[REPORT_TEXT_SIZE];
 
-		/* Bars must be gone before an error appears below them. */
-		report_capture(text);
-		r = client_receive(c, &o);
-		report_capture(NULL);
-		if (r < 0) {
-			progress_free(&p);
-			return text[0] ? fail(-r, "%s", text) : r;
-		}
+		r = mode == PROGRESS_BARS ? receive_below_bars(c, &p, &o) : client_receive(c, &o);
+		if (r < 0)
+			return r;
 		if (r == 0) {
 			*ret = o;
 			return 0;
