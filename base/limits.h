@@ -39,5 +39,6 @@
 #define LIMIT_RETRIES 6					 /* of one request */
 #define LIMIT_LAYER_INDEX_SIZE (UINT64_C(8) << 30)	 /* one index.erofs */
 #define LIMIT_CREDENTIALS_SIZE (1u << 20)		 /* an auth.json */
+#define LIMIT_HELPER_OUTPUT_SIZE (32u << 10)		 /* what a credential helper answers */
 #define LIMIT_PASSWD_SIZE (4u << 20)			 /* /etc/passwd and /etc/group of an image */
 #define LIMIT_MESSAGE_SIZE (64u << 10)			 /* one packet on the command socket */

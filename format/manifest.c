@@ -15,7 +15,6 @@
 #include "base/limits.h"
 #include "base/report.h"
 
-#define REF_NAME "org.opencontainers.image.ref.name"
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
 
 void manifest_free(struct manifest **m)
@@ -191,7 +190,7 @@ static int copy_text(const struct json_object *o, const char *key, char *ret, si
 
 static int parse_entry(const struct json_object *o, const char *name, size_t number, struct manifest_entry *e)
 {
-	struct json_object *platform, *annotations;
+	struct json_object *platform;
 	const char *type;
 	char what[32];
 	int r;
@@ -215,9 +214,6 @@ static int parse_entry(const struct json_object *o, const char *name, size_t num
 		    copy_text(platform, "os.version", e->platform.os_version, sizeof(e->platform.os_version)) < 0)
 			return fail(EBADMSG, "%s: entry %zu of its index has a platform that cannot be read", name, number);
 	}
-	/* A name that is too long for a reference cannot be asked for. */
-	if (json_field_object(o, "annotations", &annotations) == 0)
-		copy_text(annotations, REF_NAME, e->ref_name, sizeof(e->ref_name));
 	return 0;
 }
 

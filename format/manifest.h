@@ -28,7 +28,6 @@ struct manifest_entry { /* of an index */
 	struct descriptor descriptor;
 	struct platform platform;
 	bool has_platform;
-	char ref_name[129]; /* annotation org.opencontainers.image.ref.name (layouts), "" when absent */
 };
 
 struct manifest {
