@@ -139,7 +139,9 @@ static int take_parameter(const char **at, struct http_challenge *c)
 	else if (strcmp(name, "error") == 0)
 		to = c->error, size = sizeof(c->error);
 	r = take_value(&p, to, size);
-	if (r == 0)
+	if (r < 0)
+		to[0] = '\0'; /* half a value is none */
+	else
 		*at = p;
 	return r;
 }

@@ -201,6 +201,7 @@ static int check_redirect(const struct registry *g, const struct want *w, const 
 struct hop {
 	char base[LIMIT_REPOSITORY_SIZE + 32]; /* the registry's own, as it was then */
 	bool own_origin;		       /* the address is the registry's: it may see who we are */
+	bool last_401;			       /* a challenge is not answered again */
 	struct auth_header auth;
 };
 
@@ -279,7 +280,7 @@ static int judge(struct registry *g, const struct want *w, const struct hop *hop
 	}
 	if (reply->failure != TRANSPORT_OK)
 		return -EIO;
-	if (reply->status == 401 && hop->own_origin) {
+	if (reply->status == 401 && hop->own_origin && !hop->last_401) {
 		r = auth_challenged(g->auth, hop->base, &hop->auth, (const char *)reply->challenge.data,
 				    w->request.watch);
 		return r < 0 ? r : r > 0 ? NEXT_AGAIN : NEXT_DONE;
@@ -298,12 +299,13 @@ static int judge(struct registry *g, const struct want *w, const struct hop *hop
  * a reply, see its status. -EIO: there is none, see reply->failure. All else is reported. */
 static int exchange(struct registry *g, const struct want *w, char **url, struct transport_reply *reply)
 {
+	unsigned int n_401 = 0;
 	bool remembered;
 
 	free(*url);
 	*url = find_target(g, w->digest);
 	remembered = *url;
-	for (unsigned int n = 0; n < LIMIT_REDIRECTS + CHALLENGES_MAX; n++) {
+	for (unsigned int n = 0; n <= LIMIT_REDIRECTS + CHALLENGES_MAX; n++) {
 		_cleanup_(hop_end) struct hop hop = {0};
 		int r;
 
@@ -322,14 +324,14 @@ static int exchange(struct registry *g, const struct want *w, char **url, struct
 			fd_free_memory(url);
 			continue;
 		}
+		hop.last_401 = reply->status == 401 && n_401++ >= CHALLENGES_MAX;
 		r = judge(g, w, &hop, url, reply);
 		if (r == NEXT_DONE && !hop.own_origin && reply->status / 100 == 2)
 			keep_target(g, w->digest, *url);
 		if (r != NEXT_AGAIN)
 			return r;
 	}
-	return fail(EPROTO, "%s redirects or asks for a login more than %u times for %s", g->host,
-		    LIMIT_REDIRECTS + CHALLENGES_MAX, w->what);
+	return fail(EPROTO, "%s redirects %s more than %d times", g->host, w->what, LIMIT_REDIRECTS);
 }
 
 static bool is_success(const struct want *w, const struct transport_reply *reply)

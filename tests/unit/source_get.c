@@ -4,13 +4,15 @@
  *   source_get layout DIRECTORY "" "-" COMMAND...
  *
  * COMMANDs: manifest TAG|DIGEST; blob DIGEST SIZE; range DIGEST SIZE OFF N; download DIGEST SIZE FILE
- * FROM; ranges DIGEST SIZE N (many of 64 KiB, for counting requests). Several, separated by "--", run
- * one after the other on one source. Results go to standard output; the last line of standard error
+ * FROM; ranges DIGEST SIZE N (many of 64 KiB, one after the other); parallel DIGEST SIZE N (many side
+ * by side); start DIGEST SIZE FILE MS (a download that is given up); sleep MS. Several, separated by
+ * "--", run one after the other on one source. Results go to standard output; the last line of standard error
  * is "requests N bytes N".
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +107,50 @@ static int download(struct source *s, char **argv)
 	return r;
 }
 
+static int start(struct source *s, char **argv)
+{
+	_cleanup_(download_free) struct download *w = NULL;
+	_cleanup_(fd_close) int fd = open(argv[2], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct descriptor d = descriptor_of(argv);
+	int r = source_download(s, &d, fd, 0, &w);
+
+	usleep((useconds_t)strtoul(argv[3], NULL, 10) * 1000);
+	return r;
+}
+
+struct one {
+	struct source *source;
+	char **argv;
+	int result;
+};
+
+static void *run_one(void *opaque)
+{
+	struct one *o = opaque;
+	struct descriptor d = descriptor_of(o->argv);
+	char out[1000];
+
+	o->result = source_get_range(o->source, &d, 0, sizeof(out), out);
+	return NULL;
+}
+
+static int parallel(struct source *s, char **argv)
+{
+	struct one ones[64] = {0};
+	pthread_t threads[64];
+	int n = (int)strtol(argv[2], NULL, 10), r = 0;
+
+	for (int i = 0; i < n; i++) {
+		ones[i] = (struct one){s, argv, 0};
+		pthread_create(&threads[i], NULL, run_one, &ones[i]);
+	}
+	for (int i = 0; i < n; i++) {
+		pthread_join(threads[i], NULL);
+		r = ones[i].result < 0 ? ones[i].result : r;
+	}
+	return r;
+}
+
 static int run(struct source *s, char **argv)
 {
 	if (strcmp(argv[0], "manifest") == 0)
@@ -117,6 +163,10 @@ static int run(struct source *s, char **argv)
 		return get_ranges(s, argv + 1);
 	if (strcmp(argv[0], "download") == 0)
 		return download(s, argv + 1);
+	if (strcmp(argv[0], "start") == 0)
+		return start(s, argv + 1);
+	if (strcmp(argv[0], "parallel") == 0)
+		return parallel(s, argv + 1);
 	if (strcmp(argv[0], "sleep") == 0)
 		return usleep((useconds_t)strtoul(argv[1], NULL, 10) * 1000);
 	exit(2);
