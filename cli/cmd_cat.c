@@ -75,7 +75,7 @@ int cmd_cat(int argc, char **argv)
 	struct option_spec specs[ENSURE_N_OPTIONS + 1] = {0};
 	const struct option_rules rules = {.command = "cat", .specs = specs, .min_operands = 2, .max_operands = -1};
 	struct options_result o;
-	int r, code = 0;
+	int r, failed = 0;
 
 	if (!buffer)
 		return -ENOMEM;
@@ -87,9 +87,11 @@ int cmd_cat(int argc, char **argv)
 	r = image_files_open(&options, &f);
 	if (r < 0)
 		return r;
-	/* As cat(1): the others are still written, and 1 says that one was not. */
-	for (int i = 1; i < o.n_operands; i++)
-		if (cat_one(&f, o.operands[i], buffer) < 0)
-			code = 1;
-	return code;
+	/* As cat(1): the others are still written. */
+	for (int i = 1; i < o.n_operands; i++) {
+		r = cat_one(&f, o.operands[i], buffer);
+		if (r < 0)
+			failed = r;
+	}
+	return failed;
 }

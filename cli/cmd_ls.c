@@ -296,5 +296,5 @@ int cmd_ls(int argc, char **argv)
 	r = list(&l, o.n_operands > 1 ? o.operands[1] : "/");
 	if (r == 0 && l.json)
 		r = output_json(l.rows);
-	return r < 0 ? 1 : 0;
+	return r;
 }

@@ -32,7 +32,7 @@ static int pull_one(const struct store *s, struct ensure_options *options)
 int cmd_pull(int argc, char **argv)
 {
 	_cleanup_(store_free) struct store *s = NULL;
-	struct ensure_options options = {.pull = "always"};
+	struct ensure_options options = {.pull = "always", .lines = true};
 	struct option_spec specs[ENSURE_N_OPTIONS + 1] = {0};
 	const struct option_rules rules = {.command = "pull", .specs = specs, .min_operands = 1, .max_operands = -1};
 	struct options_result o;

@@ -188,15 +188,17 @@ int command_options(const struct option_rules *rules, int argc, char **argv, str
 
 int command_call(const struct command_function *functions, int argc, char **argv)
 {
-	for (const struct command_function *f = functions; f->name; f++) {
-		int r;
-
-		if (strcmp(f->name, argv[0]) != 0)
-			continue;
-		r = f->function(argc, argv);
-		if (fflush(stdout) != 0 && r == 0)
-			return fail(errno, "standard output cannot be written: %s", strerror(errno));
-		return r;
-	}
+	for (const struct command_function *f = functions; f->name; f++)
+		if (strcmp(f->name, argv[0]) == 0)
+			return f->function(argc, argv);
 	return fail(ENOSYS, "%s: this build of lazyrun does not have this command", argv[0]);
+}
+
+int command_exit(int r)
+{
+	if (fflush(stdout) != 0 && r >= 0)
+		r = fail(errno, "standard output cannot be written: %s", strerror(errno));
+	if (r < 0 && !report_any())
+		fail(-r, "%s", strerror(-r));
+	return r < 0 ? COMMAND_EXIT_FAILED : r;
 }

@@ -54,8 +54,11 @@ void command_print_help(const char *name, const struct option_spec *specs);
  * 0; else 0 or a negative errno. */
 int command_options(const struct option_rules *rules, int argc, char **argv, struct options_result *ret);
 
-/* Calls argv[0]'s function, which must be in `functions`; returns the exit code. */
+/* Calls argv[0]'s function, which must be in `functions`. */
 int command_call(const struct command_function *functions, int argc, char **argv);
+
+/* What main() ends with: what was printed is really written, an error has a text; the exit code. */
+int command_exit(int r);
 
 int cmd_run(int argc, char **argv);
 int cmd_serve(int argc, char **argv);

@@ -148,10 +148,10 @@ static int receive_below_bars(struct client *c, struct progress **p, struct json
 	return text[0] ? fail(-r, "%s", text) : r;
 }
 
-static int wait_for_answer(struct client *c, bool quiet, struct json_object **ret)
+static int wait_for_answer(struct client *c, const struct ensure_options *options, struct json_object **ret)
 {
 	_cleanup_(progress_free) struct progress *p = NULL;
-	enum progress_mode mode = progress_mode_of_stderr(quiet);
+	enum progress_mode mode = progress_mode_of_stderr(options->quiet, options->lines);
 	int r = progress_new(mode, &p);
 
 	while (r == 0) {
@@ -284,7 +284,7 @@ int ensure_image(const struct store *s, const struct ensure_options *options, en
 	ensure_remember_key(&result->reference, remember);
 	r = client_send(result->client, request, remember);
 	if (r == 0)
-		r = wait_for_answer(result->client, options->quiet, &answer);
+		r = wait_for_answer(result->client, options, &answer);
 	if (r == 0)
 		r = take_answer(answer, until == ENSURE_IMAGE, result);
 	if (r < 0)

@@ -37,6 +37,7 @@ struct ensure_options {
 	const char *platform; /* --platform, or NULL: this machine's */
 	const char *pull;     /* --pull: "missing" (also NULL), "always", "never" */
 	bool quiet;	      /* no progress */
+	bool lines;	      /* progress as lines where standard error is no terminal; else none there */
 	struct credentials_options credentials;
 };
 

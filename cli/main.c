@@ -125,7 +125,5 @@ int main(int argc, char **argv)
 		printf("lazyrun %s\n", LAZYRUN_VERSION);
 	else if (r == 0)
 		r = dispatch(argc - i, argv + i);
-	if (r < 0 && !report_any())
-		fail(-r, "%s", strerror(-r));
-	return r < 0 ? COMMAND_EXIT_FAILED : r;
+	return command_exit(r);
 }

@@ -1,6 +1,5 @@
 /* lazyrun-image: the commands that talk to the server, and the server; executed by lazyrun. */
 #include <errno.h>
-#include <string.h>
 
 #include "base/report.h"
 #include "cli/command_table.h"
@@ -27,15 +26,9 @@ static const struct command_function functions[] = {
 int main(int argc, char **argv)
 {
 	const struct command *c = argc > 1 ? command_find(argv[1]) : NULL;
-	int r;
 
 	report_init("lazyrun");
-	if (!c || (c->home != COMMAND_IMAGE && c->home != COMMAND_HIDDEN)) {
-		fail(EINVAL, "lazyrun-image is a part of lazyrun; call `lazyrun` instead");
-		return COMMAND_EXIT_FAILED;
-	}
-	r = command_call(functions, argc - 1, argv + 1);
-	if (r < 0 && !report_any())
-		fail(-r, "%s", strerror(-r));
-	return r < 0 ? COMMAND_EXIT_FAILED : r;
+	if (!c || (c->home != COMMAND_IMAGE && c->home != COMMAND_HIDDEN))
+		return command_exit(fail(EINVAL, "lazyrun-image is a part of lazyrun; call `lazyrun` instead"));
+	return command_exit(command_call(functions, argc - 1, argv + 1));
 }

@@ -38,14 +38,14 @@ struct progress {
 	unsigned int n_lines;
 };
 
-enum progress_mode progress_mode_of_stderr(bool quiet)
+enum progress_mode progress_mode_of_stderr(bool quiet, bool lines)
 {
 	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
 
 	if (quiet)
 		return PROGRESS_NONE;
 	if (!isatty(STDERR_FILENO) || !term || !*term || strcmp(term, "dumb") == 0 || (no_color && *no_color))
-		return PROGRESS_LINES;
+		return lines ? PROGRESS_LINES : PROGRESS_NONE;
 	return PROGRESS_BARS;
 }
 

@@ -1,7 +1,8 @@
 /* progress: what the layers of an image are doing, on standard error.
  *
  * On a terminal: one bar a layer that is on its way and one for all, redrawn in place and cleared at the
- * end. Elsewhere (a file, TERM=dumb, NO_COLOR): one line when a layer starts and one when it ends.
+ * end. Elsewhere (a file, TERM=dumb, NO_COLOR): one line when a layer starts and one when it ends, for
+ * commands that ask for it.
  * Layers that were already there are not mentioned: a warm start prints nothing.
  *
  * Ownership  progress_new() hands over; progress_free() clears the bars and ends it.
@@ -40,8 +41,9 @@ struct progress_event {
 
 struct progress;
 
-/* What standard error is good for. */
-enum progress_mode progress_mode_of_stderr(bool quiet);
+/* What standard error is good for. Lines only where they are wanted: those of `run` would stand among the
+ * container's own. */
+enum progress_mode progress_mode_of_stderr(bool quiet, bool lines);
 
 int progress_new(enum progress_mode mode, struct progress **ret);
 void progress_free(struct progress **p);

@@ -130,12 +130,13 @@ static void refuses_layers_that_cannot_be(void **unused)
 static void is_quiet_where_it_should_be(void **unused)
 {
 	(void)unused;
-	assert_int_equal(progress_mode_of_stderr(true), PROGRESS_NONE);
+	assert_int_equal(progress_mode_of_stderr(true, true), PROGRESS_NONE);
 	setenv("TERM", "dumb", 1);
-	assert_int_equal(progress_mode_of_stderr(false), PROGRESS_LINES);
+	assert_int_equal(progress_mode_of_stderr(false, true), PROGRESS_LINES);
+	assert_int_equal(progress_mode_of_stderr(false, false), PROGRESS_NONE);
 	setenv("TERM", "xterm", 1);
 	setenv("NO_COLOR", "1", 1);
-	assert_int_equal(progress_mode_of_stderr(false), PROGRESS_LINES);
+	assert_int_equal(progress_mode_of_stderr(false, true), PROGRESS_LINES);
 }
 
 static void reads_numbers_as_people_do(void **unused)
