@@ -1,0 +1,288 @@
+/* layer_store: appears whole, reads only verified bytes, also while the evictor punches. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "base/report.h"
+#include "cache/blob_store.h"
+#include "cache/layer_new.h"
+#include "cache/layer_sources.h"
+#include "cache/layer_store.h"
+#include "cache/names.h"
+
+#include <cmocka.h> /* last: it has a macro called fail */
+
+#define KEY "tar-0000000000000000000000000000000000000000000000000000000000000001"
+#define TAR_SIZE (3u * SPAN_SIZE)
+
+struct fixture {
+	char dir[64];
+	char path[96];
+	struct store *store;
+};
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	char run[96];
+
+	strcpy(f->dir, "/tmp/lazyrun-store-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->path, sizeof(f->path), "%s/store", f->dir);
+	snprintf(run, sizeof(run), "%s/run", f->dir);
+	assert_int_equal(store_open(f->path, run, true, &f->store), 0);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	store_free(&f->store);
+	assert_int_equal(fd_remove_tree(AT_FDCWD, f->dir), 0);
+	free(f);
+	return 0;
+}
+
+/* One file that fills the "tar" but its first block; every byte of the layer file is 'x'. */
+static void make_layer(struct fixture *f)
+{
+	struct tar_member m = {.type = TAR_FILE,
+			       .path = "f",
+			       .link = "",
+			       .mode = 0644,
+			       .size = TAR_SIZE - 512,
+			       .body_off = 512};
+	struct span_table_builder spans = {0};
+	_cleanup_(bytes_free) struct bytes table = {0};
+	uint64_t index_size, layer_file_size;
+	struct layer_builder *b;
+	struct layer_new *n;
+	uint8_t *piece = malloc(SPAN_SIZE);
+	void *index;
+
+	memset(piece, 'x', SPAN_SIZE);
+	assert_int_equal(layer_builder_new(&b), 0);
+	assert_int_equal(layer_builder_add(b, &m), 0);
+	assert_int_equal(layer_builder_finish(b, TAR_SIZE, &index_size, &layer_file_size), 0);
+	assert_int_equal(layer_file_size, TAR_SIZE);
+	assert_int_equal(layer_new_open(f->store, &n), 0);
+	for (uint64_t off = 0; off < TAR_SIZE; off += SPAN_SIZE) {
+		struct span s = {off, SPAN_SIZE, SPAN_STORED, off, SPAN_SIZE, {0}};
+
+		hash_bytes(piece, SPAN_SIZE, &s.digest);
+		assert_int_equal(layer_new_write(n, piece, SPAN_SIZE, off), 0);
+		assert_int_equal(span_table_add(&spans, &s), 0);
+	}
+	assert_int_equal(span_table_finish(&spans, &table), 0);
+	assert_int_equal(layer_new_index(n, index_size, &index), 0);
+	layer_builder_render(b, index);
+	assert_int_equal(layer_new_commit(n, KEY, layer_file_size, &table), 0);
+	layer_new_free(&n);
+	layer_builder_free(&b);
+	free(piece);
+}
+
+static void appears_whole_and_is_completed(void **state)
+{
+	struct fixture *f = *state;
+	struct layer_store *l;
+	char byte;
+
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), -ENOENT);
+	make_layer(f);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+	assert_int_equal(layer_store_bytes_present(l), TAR_SIZE);
+	assert_int_equal(layer_store_read(l, &byte, 1, TAR_SIZE - 1), 0);
+	assert_int_equal(byte, 'x');
+	assert_int_equal(layer_store_read(l, &byte, 1, TAR_SIZE), -EBADMSG);
+	assert_int_equal(layer_store_punch(l, SPAN_SIZE, SPAN_SIZE), 0);
+	assert_int_equal(layer_store_bytes_present(l), TAR_SIZE - SPAN_SIZE);
+	assert_int_equal(layer_store_read(l, &byte, 1, SPAN_SIZE), -EAGAIN);
+	assert_int_equal(layer_store_read(l, &byte, 1, SPAN_SIZE - 1), 0);
+	make_layer(f); /* streamed again: the same layer, its missing pages filled */
+	assert_int_equal(layer_store_read(l, &byte, 1, SPAN_SIZE), 0);
+	assert_int_equal(byte, 'x');
+	layer_store_free(&l);
+}
+
+static void damaged_layers_are_made_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct layer_store *l;
+	char text[REPORT_TEXT_SIZE];
+	char path[256];
+
+	make_layer(f);
+	snprintf(path, sizeof(path), "%s/layers/%s/index.erofs", f->path, KEY);
+	assert_int_equal(truncate(path, 100), 0);
+	report_capture(text);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), -EBADMSG);
+	report_capture(NULL);
+	assert_non_null(strstr(text, KEY));
+	assert_true(layer_store_is_bad(f->store, KEY));
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), -ENOENT);
+	make_layer(f);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+	layer_store_free(&l);
+}
+
+struct race {
+	struct layer_store *l;
+	atomic_bool stop;
+	uint64_t wrong, reads;
+};
+
+static void *read_all_the_time(void *argument)
+{
+	struct race *race = argument;
+	char piece[8192];
+
+	while (!race->stop) {
+		int r = layer_store_read(race->l, piece, sizeof(piece), SPAN_SIZE + 4096);
+
+		if (r == 0)
+			race->reads++;
+		for (size_t i = 0; r == 0 && i < sizeof(piece); i++)
+			race->wrong += piece[i] != 'x';
+	}
+	return NULL;
+}
+
+static void never_reads_a_hole(void **state)
+{
+	struct fixture *f = *state;
+	struct race race = {0};
+	pthread_t thread;
+	uint8_t *piece = malloc(SPAN_SIZE);
+
+	memset(piece, 'x', SPAN_SIZE);
+	make_layer(f);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &race.l), 0);
+	assert_int_equal(pthread_create(&thread, NULL, read_all_the_time, &race), 0);
+	for (int i = 0; i < 2000; i++) {
+		assert_int_equal(layer_store_punch(race.l, SPAN_SIZE, SPAN_SIZE), 0);
+		assert_int_equal(layer_store_put(race.l, piece, SPAN_SIZE, SPAN_SIZE), 0);
+	}
+	race.stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(race.wrong, 0);
+	layer_store_free(&race.l);
+	free(piece);
+}
+
+static void remembers_sources_newest_first(void **state)
+{
+	struct fixture *f = *state;
+	char **names;
+	size_t n;
+
+	make_layer(f);
+	assert_int_equal(layer_sources_get(f->store, KEY, &names, &n), 0);
+	assert_int_equal(n, 0);
+	layer_sources_free(&names);
+	for (int i = 0; i < 12; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "host/r%d", i % 10);
+		assert_int_equal(layer_sources_add(f->store, KEY, name), 0);
+	}
+	assert_int_equal(layer_sources_get(f->store, KEY, &names, &n), 0);
+	assert_int_equal(n, LAYER_SOURCES_MAX);
+	assert_string_equal(names[0], "host/r1");
+	assert_string_equal(names[1], "host/r0");
+	layer_sources_free(&names);
+}
+
+static void blobs_are_checked_when_read(void **state)
+{
+	struct fixture *f = *state;
+	struct bytes b = {0};
+	char path[256], hex[DIGEST_HEX_MAX + 1];
+	struct digest d;
+
+	hash_bytes("hello", 5, &d);
+	assert_int_equal(blob_store_get(f->store, &d, 100, &b), -ENOENT);
+	assert_int_equal(blob_store_put(f->store, &d, "hello", 5), 0);
+	assert_int_equal(blob_store_get(f->store, &d, 100, &b), 0);
+	assert_int_equal(b.size, 5);
+	bytes_free(&b);
+	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", f->path, digest_hex(&d, hex));
+	assert_int_equal(truncate(path, 4), 0);
+	assert_int_equal(blob_store_get(f->store, &d, 100, &b), -ENOENT);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void names_keep_what_was_asked(void **state)
+{
+	struct fixture *f = *state;
+	struct name_entry e = {.reference = "docker.io/library/a:b", .platform = "linux/amd64", .checked = 5}, got;
+	struct name_entry *list;
+	size_t n;
+
+	hash_bytes("x", 1, &e.digest);
+	e.manifest = e.digest;
+	assert_int_equal(names_get(f->store, e.reference, e.platform, &got), -ENOENT);
+	assert_int_equal(names_put(f->store, &e), 0);
+	assert_int_equal(names_get(f->store, e.reference, "linux/arm64", &got), -ENOENT);
+	assert_int_equal(names_get(f->store, e.reference, e.platform, &got), 0);
+	assert_true(digest_equal(&got.digest, &e.digest));
+	assert_int_equal(names_list(f->store, &list, &n), 0);
+	assert_int_equal(n, 1);
+	free(list);
+	assert_int_equal(names_remove(f->store, &e), 0);
+	assert_int_equal(names_list(f->store, &list, &n), 0);
+	assert_int_equal(n, 0);
+	free(list);
+}
+
+static void refuses_stores_of_others(void **state)
+{
+	struct fixture *f = *state;
+	char text[REPORT_TEXT_SIZE], path[160], run[96];
+	struct store *s;
+
+	snprintf(run, sizeof(run), "%s/run", f->dir);
+	report_capture(text);
+	snprintf(path, sizeof(path), "%s/version", f->path);
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	assert_int_equal(write(fd, "9\n", 2), 2);
+	close(fd);
+	assert_int_equal(store_open(f->path, run, true, &s), -EOPNOTSUPP);
+	assert_non_null(strstr(text, "layout version 9"));
+	report_capture(text);
+	assert_int_equal(chmod(f->path, 0777), 0);
+	assert_int_equal(store_open(f->path, run, true, &s), -EACCES);
+	assert_non_null(strstr(text, "chmod go-w"));
+	report_capture(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(appears_whole_and_is_completed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(damaged_layers_are_made_anew, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(never_reads_a_hole, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(remembers_sources_newest_first, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(blobs_are_checked_when_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(names_keep_what_was_asked, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(refuses_stores_of_others, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
