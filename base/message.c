@@ -7,27 +7,19 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/limits.h"
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int wait_for(int socket_fd, short events, int timeout_ms)
 {
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = clock_ms() + timeout_ms;
 
 	for (;;) {
 		struct pollfd p = {.fd = socket_fd, .events = events};
-		int64_t left = timeout_ms < 0 ? -1 : end - now_ms();
+		int64_t left = timeout_ms < 0 ? -1 : end - clock_ms();
 		int r = poll(&p, 1, timeout_ms < 0 ? -1 : left < 0 ? 0 : (int)left);
 
 		if (r > 0)

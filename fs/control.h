@@ -1,0 +1,23 @@
+/* control: the page that supervisor, server and fetcher share beside the number table.
+ *
+ * Ownership  The supervisor maps it before the fork; it lives as long as any of them.
+ * Units      -
+ * Errors     -
+ * Threads    Pids: written by the supervisor. The rest: written by the server. All by atomic stores.
+ * Source     docs/design.md, "Takeover".
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define CONTROL_INIT_SIZE 512 /* a FUSE INIT request is 104 bytes today */
+
+struct control {
+	int supervisor_pid, server_pid, fetcher_pid;
+	atomic_uint parked_reads;
+	/* The kernel's INIT request, which it sends once: each new server replays it. Complete when
+	 * init_size is not 0. */
+	atomic_uint init_size;
+	uint8_t init[CONTROL_INIT_SIZE];
+};
