@@ -1,0 +1,402 @@
+"""The lazy path: evicted bytes of an uncompressed layer come back by range, verified, once; whoever
+waits can be killed and disturbs nobody; processes that die or stop are survived or named."""
+import contextlib
+import hashlib
+import os
+import signal
+import statistics
+import subprocess
+import threading
+import time
+import unittest
+
+import oci
+from lab import CONFIG, DEADLINE, Case, Lab, end_process, port_open, read_until, tiny, wait_until
+from odd_image import noise
+from proxy import Proxy
+
+MIB = 1 << 20
+# A process that reads in one of three ways, after it has said its pid.
+READER = """
+import ctypes, mmap, os, sys
+path, how = sys.argv[1:]
+print(os.getpid(), flush=True)
+if how == "mmap":
+    with open(path, "rb") as f:
+        m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+    x = m[len(m) // 2]
+elif how == "direct":
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    x = os.readv(fd, [mmap.mmap(-1, 65536)])
+else:
+    with open(path, "rb", buffering=0) as f:
+        x = f.read(65536)
+print("read", flush=True)
+"""
+
+
+class LazyCase(Case):
+    """An image of an uncompressed layer with 20 files of 2 MiB and some, behind a proxy."""
+
+    N = 20
+
+    @classmethod
+    def prepare(cls):
+        cls.files = {f"{i:02}": noise(f"lazy{i}", 2 * MIB + 1000 * i + 1) for i in range(cls.N)}
+        m = [oci.directory("data")] + [oci.member("data/" + n, d) for n, d in cls.files.items()]
+        present = [oci.directory("here")] + [oci.member(f"here/{i:03}", noise(f"here{i}", 300000)) for i in range(120)]
+        layout = cls.lab.layout
+        layers = [layout.put_layer(tiny(), "gzip"), layout.put_layer(oci.tar(m), "none"),
+                  layout.put_layer(oci.tar(present), "gzip")]
+        layout.put_image("lazy", layers, CONFIG)
+        cls.layer = layers[1][0]["digest"]
+        cls.lab.registry.push(layout, "lazy")
+        cls.sums = {n: hashlib.sha256(d).hexdigest() for n, d in cls.files.items()}
+
+    def setUp(self):
+        self.proxy = Proxy(self.lab.registry.address)
+        self.addCleanup(self.lab.stop_server)
+        self.addCleanup(self.proxy.close)
+        self.image = self.proxy.reference("lazy")
+        self.run_ok("pull", self.image)
+        self.evict()
+
+    def evict(self):
+        """Drops the bytes, and with the server every page the kernel has of them."""
+        self.run_ok("evict", self.image)
+        self.run_ok("stop-server", "--force")
+        self.proxy.forget()
+
+    def ranges(self):
+        return [r for r in self.proxy.blobs() if self.layer in r.path]
+
+    def mount(self, name="mnt"):
+        at = f"{self.lab.where}/{name}"
+        os.makedirs(at, exist_ok=True)
+        self.run_ok("mount", self.image, at)
+        self.addCleanup(self.lab.lazyrun, "umount", at)
+        return at
+
+    def view(self, *argv):
+        """The argv that runs a host command where mounts are seen."""
+        return list(argv) if self.root else self.lab.argv("unshare", "--", *argv)
+
+    def check_sums(self, out):
+        got = {os.path.basename(path): digest for digest, path in (line.split() for line in out.splitlines())}
+        self.assertEqual(got, self.sums)
+
+
+class Ranges(LazyCase):
+    SCRIPT = "sha256sum /data/*"
+
+    def test_each_span_once(self):
+        self.check_sums(self.run_ok("run", self.image, "sh", "-c", self.SCRIPT).stdout)
+        got = self.ranges()
+        self.assertTrue(got)
+        self.assertTrue(all(r.range and r.range[1] is not None and r.status == 206 for r in got), got)
+        spans = sorted(r.range for r in got)
+        for (_, end), (start, _) in zip(spans, spans[1:]):
+            self.assertGreater(start, end, "two requests have bytes in common")
+        size = os.path.getsize(self.lab.layout.blob_path(self.layer))
+        self.assertLessEqual(sum(e - s + 1 for s, e in spans), size)
+
+    def test_only_what_is_read(self):
+        self.run_ok("run", self.image, "sh", "-c", "head -c 10 /data/07 >/dev/null")
+        self.assertLessEqual(sum(r.sent for r in self.ranges()), 3 * MIB)
+
+    def test_many_readers_of_one_span(self):
+        self.proxy.rule = lambda r: {"delay": 0.3} if r.range else None
+        script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sha256sum /data/03 & done; wait"
+        out = self.run_ok("run", self.image, "sh", "-c", script).stdout
+        self.assertEqual({line.split()[0] for line in out.splitlines()}, {self.sums["03"]})
+        self.assertEqual(len(out.splitlines()), 12)
+        spans = [r.range for r in self.ranges()]
+        self.assertEqual(len(spans), len(set(spans)), spans)
+
+    def test_fetcher_killed_all_the_time(self):
+        self.proxy.rule = lambda r: {"delay": 0.05} if r.range else None
+        over, killed = threading.Event(), []
+
+        def killer():
+            while not over.wait(0.2):
+                with contextlib.suppress(Exception):
+                    pid = self.lab.status()["fetcher_pid"]
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+        thread = threading.Thread(target=killer)
+        p = self.lab.start("run", self.image, "sh", "-c", self.SCRIPT + "; sleep 1; /bin/true && echo done")
+        thread.start()
+        try:
+            out, _ = p.communicate(timeout=DEADLINE)
+        finally:
+            over.set()
+            thread.join()
+        self.assertEqual(p.returncode, 0, out)
+        lines = out.decode().splitlines()
+        self.assertEqual(lines.pop(), "done")
+        self.check_sums("\n".join(lines))
+        self.assertGreaterEqual(len(set(killed)), 3, "too few kills to say anything")
+        # What was on its way when the fetcher died is asked for again, nothing else.
+        spans = [r.range for r in self.ranges()]
+        self.assertLessEqual(len(spans) - len(set(spans)), 16 * len(killed))
+        for s in set(spans):
+            self.assertLessEqual(spans.count(s), 1 + len(killed))
+
+    def test_server_killed_while_reading(self):
+        self.proxy.rule = lambda r: {"delay": 0.05} if r.range else None
+        p = self.lab.start("run", self.image, "sh", "-c", self.SCRIPT)
+        wait_until("some ranges", lambda: len(self.ranges()) > 2)
+        for _ in range(3):
+            pid = self.lab.status()["server_pid"]
+            os.kill(pid, signal.SIGKILL)
+            wait_until("a new server", lambda: self.lab.status()["server_pid"] not in (0, None, pid))
+        out, _ = p.communicate(timeout=DEADLINE)
+        self.assertEqual(p.returncode, 0, out)
+        self.check_sums(out.decode())
+
+    def test_programs_are_executed_from_evicted_layers(self):
+        layout = self.lab.layout
+        layout.build("evicted", [tiny()], CONFIG, form="none")
+        self.lab.registry.push(layout, "evicted")
+        image = self.proxy.reference("evicted")
+        self.run_ok("pull", image)
+        self.run_ok("evict", image)
+        self.run_ok("stop-server", "--force")
+        self.proxy.forget()
+        self.assertEqual(self.run_ok("run", image, "sh", "-c", "echo works | cat").stdout, "works\n")
+        self.assertTrue(self.proxy.blobs())
+
+    def test_a_corrupt_span_is_never_shown(self):
+        self.proxy.rule = lambda r: {"corrupt": 5 * MIB} if r.range else None
+        p = self.lab.lazyrun("run", self.image, "sh", "-c", self.SCRIPT)
+        self.assertNotEqual(p.returncode, 0)
+        good = 0
+        for line in p.stdout.splitlines():
+            digest, path = line.split()
+            self.assertEqual(digest, self.sums[os.path.basename(path)])
+            good += 1
+        self.assertGreaterEqual(good, self.N - 3)
+        self.assertIn("Input/output", p.stderr + p.stdout)
+        self.proxy.rule = None
+        self.check_sums(self.run_ok("run", self.image, "sh", "-c", self.SCRIPT).stdout)
+
+    def test_a_blob_that_is_gone_is_an_io_error(self):
+        self.proxy.rule = lambda r: {"status": 404} if r.is_blob else None
+        p = self.lab.lazyrun("run", self.image, "cat", "/data/05")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("Input/output", p.stderr)
+        self.assertRegex(self.lab.log(), "404")
+
+    def test_a_registry_that_knows_no_ranges(self):
+        def rule(r):
+            if r.range:
+                r.range = None
+                return {"status": 200, "body": self.blob(), "headers": {"Content-Type": "application/octet-stream"}}
+            return None
+        self.proxy.rule = rule
+        p = self.lab.lazyrun("run", self.image, "sha256sum", "/data/05")
+        if p.returncode == 0:  # taken out of the whole body: fine; refused: fine; wrong bytes: never
+            self.assertTrue(p.stdout.startswith(self.sums["05"]))
+
+    def blob(self):
+        with open(self.lab.layout.blob_path(self.layer), "rb") as f:
+            return f.read()
+
+
+class Parked(LazyCase):
+    """Readers that wait for bytes that do not come."""
+
+    def reader(self, path, how):
+        """Starts a reader; returns (Popen, its pid)."""
+        p = subprocess.Popen(self.view("/usr/bin/python3", "-c", READER, path, how), stdout=subprocess.PIPE,
+                             env=self.lab.environ)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(end_process, p)
+        return p, int(read_until(p.stdout.fileno(), b"\n").split()[0])
+
+    def assertDiesAtOnce(self, p, pid, how):
+        start = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        p.wait(10)
+        took = time.monotonic() - start
+        self.assertLess(took, 1, f"{how}: it took {took:.1f} s to die")
+
+    def test_kill_9_ends_a_waiting_reader(self):
+        self.proxy.rule = lambda r: {"stall": True} if r.range else None
+        at = self.mount()
+        for i, how in enumerate(("read", "mmap", "direct")):
+            with self.subTest(how):
+                p, pid = self.reader(f"{at}/data/{i:02}", how)
+                self.assertTrue(self.proxy.stalled.acquire(timeout=30), "no range was asked for")
+                wait_until("the reader to be parked", lambda: self.lab.status()["parked_reads"])
+                self.assertIsNone(p.poll())
+                self.assertDiesAtOnce(p, pid, how)
+        self.proxy.rule = None
+        self.proxy.go.set()
+        out = subprocess.run(self.view("sha256sum", f"{at}/data/00"), stdout=subprocess.PIPE, env=self.lab.environ,
+                             timeout=DEADLINE).stdout
+        self.assertTrue(out.decode().startswith(self.sums["00"]))
+
+    def test_kill_9_through_the_containers_overlay(self):
+        if not self.root:
+            self.skipTest("another process's /proc/PID/root needs root")
+        self.proxy.rule = lambda r: {"stall": True} if r.range else None
+        c = self.lab.start("run", self.image, "sh", "-c", "echo up; exec sleep 1002")
+        read_until(c.stdout.fileno(), b"up")
+        inside = wait_until("the container", lambda: pid_of(b"sleep\0001002\0"))
+        for i, how in enumerate(("read", "mmap", "direct")):
+            with self.subTest(how):
+                p, pid = self.reader(f"/proc/{inside}/root/data/1{i}", how)
+                self.assertTrue(self.proxy.stalled.acquire(timeout=30), "no range was asked for")
+                time.sleep(0.1)
+                self.assertIsNone(p.poll())
+                self.assertDiesAtOnce(p, pid, how)
+        os.kill(inside, signal.SIGKILL)
+        self.assertEqual(c.wait(30), 137)
+
+    def test_parked_readers_slow_nobody(self):
+        at = self.mount()
+        program = ("import sys, time\n"
+                   "for path in sys.argv[1:]:\n"
+                   "    t = time.perf_counter()\n"
+                   "    with open(path, 'rb', buffering=0) as f:\n"
+                   "        while f.read(65536): pass\n"
+                   "    print(time.perf_counter() - t)\n")
+
+        def read_present(numbers):
+            paths = [f"{at}/here/{i:03}" for i in numbers]
+            out = subprocess.run(self.view("/usr/bin/python3", "-c", program, *paths), stdout=subprocess.PIPE,
+                                 env=self.lab.environ, timeout=DEADLINE, check=True).stdout
+            return [float(x) for x in out.split()]
+        without = read_present(range(0, 60))
+        self.proxy.rule = lambda r: {"stall": True} if r.range else None
+        for i in range(40):  # 20 files, two spans of each
+            path = f"{at}/data/{i % 20:02}"
+            script = f"import os\nfd = os.open({path!r}, os.O_RDONLY)\nprint(1, flush=True)\nos.pread(fd, 4096, {(i // 20) * (MIB + 500000)})"
+            p = subprocess.Popen(self.view("/usr/bin/python3", "-c", script), stdout=subprocess.PIPE, env=self.lab.environ)
+            self.addCleanup(p.stdout.close)
+            self.addCleanup(end_process, p)
+            read_until(p.stdout.fileno(), b"1")
+        wait_until("40 parked readers", lambda: self.lab.status()["parked_reads"] >= 40)
+        with_parked = read_present(range(60, 120))
+        a, b = statistics.median(without), statistics.median(with_parked)
+        self.assertLess(b, 2 * a + 0.002, f"median {1000 * b:.2f} ms with parked readers, {1000 * a:.2f} ms without")
+
+
+def pid_of(cmdline):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if f.read() == cmdline:
+                    return int(pid)
+        except OSError:
+            pass
+    return None
+
+
+class KeptUpper(Case):
+    """What copy-up writes down about the file below must be right after the server has changed."""
+
+    who = "root"
+
+    def test_after_a_restart_with_other_numbers(self):
+        lab = self.lab
+        files = {f"f{i}": noise(f"kept{i}", 50000 + i) for i in range(8)}
+        image = lab.image("kept", [tiny([oci.directory("d")] + [oci.member(f"d/{n}", d) for n, d in files.items()])], CONFIG)
+        other = lab.image("other", [tiny([oci.directory("d")] + [oci.member(f"d/o{i}", b"%d" % i) for i in range(300)]),
+                                    oci.tar([oci.member("x", b"x")])], CONFIG)
+        lower, merged = lab.where + "/lower", lab.where + "/merged"
+        os.mkdir(lower)
+        os.mkdir(merged)
+        for options in ("xino=on", "xino=on,redirect_dir=on,metacopy=on", "xino=on,index=on,redirect_dir=on,metacopy=on"):
+            with self.subTest(options):
+                top = lab.where + "/" + options.replace("=", "-")
+                os.makedirs(top + "/upper")
+                os.makedirs(top + "/work")
+
+                def overlay():
+                    subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
+                                    f"lowerdir={lower},upperdir={top}/upper,workdir={top}/work,{options}", merged], check=True)
+                lab.lazyrun("mount", image, lower, check=0)
+                overlay()
+                os.chmod(merged + "/d/f0", 0o600)
+                with open(merged + "/d/f1", "ab") as f:
+                    f.write(b"more")
+                os.rename(merged + "/d/f2", merged + "/d/renamed")
+                os.utime(merged + "/d", (1, 1))
+                subprocess.run(["umount", merged], check=True)
+                lab.lazyrun("umount", lower, check=0)
+                lab.lazyrun("stop-server", check=0)
+                lab.lazyrun("run", other, "true", check=0)  # takes the first numbers of the new server
+                lab.lazyrun("mount", image, lower, check=0)
+                overlay()
+                try:
+                    want = {**files, "f1": files["f1"] + b"more", "renamed": files["f2"]}
+                    del want["f2"]
+                    self.assertEqual(sorted(os.listdir(merged + "/d")), sorted(want))
+                    for n, data in want.items():
+                        with open(f"{merged}/d/{n}", "rb") as f:
+                            self.assertEqual(f.read(), data, n)
+                    self.assertEqual(os.stat(merged + "/d/f0").st_mode & 0o777, 0o600)
+                finally:
+                    subprocess.run(["umount", merged], check=True)
+                    lab.lazyrun("umount", lower, check=0)
+                    lab.lazyrun("stop-server", check=0)
+
+
+class Stopped(Case):
+    """A process that hangs (SIGSTOP): every command ends by its deadline and names it."""
+
+    TIMEOUT = 4
+
+    def setUp(self):
+        self.lab = Lab(LAZYRUN_TIMEOUT=str(self.TIMEOUT))
+        self.addCleanup(self.lab.close)
+        self.image = self.lab.image("tiny", [tiny()], CONFIG)
+        self.lab.lazyrun("run", self.image, "true", check=0)
+        self.at = self.lab.where + "/mnt"
+        os.mkdir(self.at)
+
+    def commands(self):
+        return (["images"], ["status"], ["inspect", self.image], ["ls", self.image, "/etc"], ["cat", self.image, "/etc/passwd"],
+                ["run", self.image, "true"], ["mount", self.image, self.at], ["pull", self.image])
+
+    def check(self, pid, names, seconds):
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(lambda: os.kill(pid, signal.SIGCONT))
+        named = 0
+        for argv in self.commands():
+            with self.subTest(argv[0]):
+                start = time.monotonic()
+                try:
+                    p = self.lab.lazyrun(*argv, seconds=seconds)
+                except subprocess.TimeoutExpired:
+                    self.fail(f"not over after {time.monotonic() - start:.0f} s")
+                if p.returncode:
+                    self.assertFails(p, 125, names)
+                    named += 1
+        self.assertTrue(named, "nothing noticed")
+
+    def test_stopped_server(self):
+        self.check(self.lab.status()["server_pid"], "server", self.TIMEOUT + 15)
+
+    def test_stopped_fetcher(self):
+        self.check(self.lab.status()["fetcher_pid"], "fetcher|server", self.TIMEOUT + 15)
+
+    def test_stopped_supervisor(self):
+        self.check(self.lab.status()["supervisor_pid"], "server|supervisor", self.TIMEOUT + 15)
+
+    def test_stopped_registry(self):
+        registry = self.lab.registry
+        os.kill(registry.process.pid, signal.SIGSTOP)
+        self.addCleanup(lambda: os.kill(registry.process.pid, signal.SIGCONT))
+        self.lab.lazyrun("run", self.image, "true", check=0)
+        start = time.monotonic()
+        p = self.lab.lazyrun("pull", f"{registry.address}/other", seconds=150)
+        self.assertFails(p, 125, registry.address)
+        self.assertLess(time.monotonic() - start, 120)
+        self.assertTrue(port_open(registry.port))  # it listens, and says nothing
+
+
+if __name__ == "__main__":
+    unittest.main()
