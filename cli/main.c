@@ -12,7 +12,6 @@
 
 static const struct command_function functions[] = {
 	{"help", cmd_help},
-	{"run", cmd_run},
 	{NULL, NULL},
 };
 
