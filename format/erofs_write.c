@@ -272,7 +272,8 @@ static void render_super(const struct erofs_layout *l, uint8_t *out)
 static void render_xattrs(const struct layer_node *node, uint8_t *at)
 {
 	at += sizeof(struct erofs_disk_xattr_header);
-	memcpy(at, node->xattrs, node->xattrs_size);
+	if (node->xattrs_size)
+		memcpy(at, node->xattrs, node->xattrs_size);
 	at += node->xattrs_size;
 	if (is_opaque(node)) {
 		memcpy(at, xattr_opaque, sizeof(xattr_opaque));
