@@ -44,7 +44,8 @@ int source_get_range(struct source *s, const struct descriptor *d, uint64_t off,
 
 /* Streams a blob's packed bytes into `part_fd` behind the `from` bytes that are already in it, with
  * retries and resume by range, never past the descriptor's size. Bytes are not verified here. For a
- * layout *ret_fd is the blob's own file and nothing is copied; else it is part_fd. */
+ * layout download_fd() is the blob's own file and nothing is copied; else it is part_fd, which must
+ * stay open until download_free(). */
 int source_download(struct source *s, const struct descriptor *d, int part_fd, uint64_t from,
 		    struct download **ret);
 

@@ -242,7 +242,7 @@ static void *loop(void *opaque)
 			break;
 		drop_cancelled(t);
 		curl_multi_perform(t->multi, &n_running);
-		/* Once a turn, so that a fast transfer does not wake its reader for each 16 KiB. */
+		/* What is left of a turn: a fast transfer does not wake its reader for each 16 KiB. */
 		for (struct call *c = t->running; c; c = c->next)
 			transport_body_tell(&c->body);
 		if (!reap(t))

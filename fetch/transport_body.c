@@ -15,8 +15,10 @@
 
 #define CONNECT_TIMEOUT_MS 15000
 #define STALL_SECONDS 30
-#define BULK_BUFFER_SIZE (512L << 10)
+/* libcurl serves one socket for up to 100 buffers before it looks at the others. */
+#define BULK_BUFFER_SIZE (128L << 10)
 #define SMALL_BUFFER_SIZE (32L << 10)
+#define TELL_SIZE (256u << 10) /* news for those who follow a watch */
 #define DROP_MAX (256u << 10) /* of an error's body we do not keep */
 
 static void set_failure(struct transport_body *b, enum transport_failure failure, const char *fmt, ...)
@@ -186,7 +188,8 @@ static bool keep_body(struct transport_body *b, const char *data, size_t size)
 	}
 	r->received += size;
 	b->room -= size;
-	b->moved = true;
+	if (r->received - b->told >= TELL_SIZE)
+		transport_body_tell(b);
 	return true;
 }
 
@@ -227,11 +230,9 @@ void transport_body_tell(struct transport_body *b)
 {
 	struct transport_watch *w = b->request->watch;
 
-	if (!b->moved)
+	if (!w || b->request->fd < 0 || b->told == b->reply->received)
 		return;
-	b->moved = false;
-	if (!w || b->request->fd < 0)
-		return;
+	b->told = b->reply->received;
 	pthread_mutex_lock(&w->lock);
 	w->position = b->request->range_off + b->reply->received;
 	pthread_cond_broadcast(&w->moved);

@@ -28,7 +28,7 @@ struct transport_body {
 	bool satisfied; /* all that was asked for is there; the rest is cut off */
 	uint64_t skip;	/* bytes to pass over first: 200 for a range */
 	uint64_t room;	/* bytes that may still come */
-	bool moved;	/* the file grew since the watchers were told */
+	uint64_t told;	/* of `received`, to those who follow the watch */
 };
 
 /* Makes the easy handle with everything the request says. -ENOMEM. */

@@ -86,8 +86,8 @@ static int get_ranges(struct source *s, char **argv)
 
 static int download(struct source *s, char **argv)
 {
-	_cleanup_(download_free) struct download *w = NULL;
 	_cleanup_(fd_close) int fd = open(argv[2], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	_cleanup_(download_free) struct download *w = NULL; /* ends before its file is closed */
 	struct descriptor d = descriptor_of(argv);
 	uint64_t from = strtoull(argv[3], NULL, 10), available = from;
 	unsigned int n_waits = 0;
@@ -109,8 +109,8 @@ static int download(struct source *s, char **argv)
 
 static int start(struct source *s, char **argv)
 {
-	_cleanup_(download_free) struct download *w = NULL;
 	_cleanup_(fd_close) int fd = open(argv[2], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	_cleanup_(download_free) struct download *w = NULL; /* ends before its file is closed */
 	struct descriptor d = descriptor_of(argv);
 	int r = source_download(s, &d, fd, 0, &w);
 
