@@ -83,7 +83,8 @@ static int take_bool(struct json_object *o, const char *key, bool otherwise, boo
 
 static int add_pem(struct bytes *to, int dir_fd, const char *name)
 {
-	_cleanup_(fd_close) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC); /* often a symlink */
+	_cleanup_(fd_close) int fd =
+		openat(dir_fd, name, O_RDONLY | O_CLOEXEC); /* often a symlink */
 	ssize_t n = 1;
 	int r = 0;
 
@@ -128,7 +129,8 @@ static int take_pair(struct access *a, const char *dir, const char *cert)
 	a->cert_file = cert_file;
 	a->key_file = key_file;
 	if (access(key_file, R_OK) < 0)
-		return fail(errno, "%s: the key that belongs to %s: %s", key_file, cert, strerror(errno));
+		return fail(errno, "%s: the key that belongs to %s: %s", key_file, cert,
+			    strerror(errno));
 	return 0;
 }
 
@@ -178,7 +180,8 @@ static int load_certificates(struct access *a, struct json_object *o)
 		if (r < 0)
 			return r;
 	}
-	for (size_t i = 0; a->ca_pem.size && i < sizeof(system_ca_files) / sizeof(system_ca_files[0]); i++)
+	for (size_t i = 0;
+	     a->ca_pem.size && i < sizeof(system_ca_files) / sizeof(system_ca_files[0]); i++)
 		if (add_pem(&a->ca_pem, AT_FDCWD, system_ca_files[i]) == 0)
 			break;
 	return 0;
@@ -187,7 +190,8 @@ static int load_certificates(struct access *a, struct json_object *o)
 /* The entry with the longest path that the repository lies under. */
 static struct json_object *find_auth(struct json_object *auths, const struct reference *ref)
 {
-	static const char *const docker_keys[] = {"index.docker.io/v1/", "https://index.docker.io/v1/", "index.docker.io",
+	static const char *const docker_keys[] = {"index.docker.io/v1/",
+						  "https://index.docker.io/v1/", "index.docker.io",
 						  "registry-1.docker.io"};
 	char key[2 * LIMIT_REPOSITORY_SIZE + 4];
 	struct json_object *found;
@@ -203,7 +207,9 @@ static struct json_object *find_auth(struct json_object *auths, const struct ref
 			break;
 		*slash = '\0';
 	}
-	for (size_t i = 0; strcmp(ref->host, "docker.io") == 0 && i < sizeof(docker_keys) / sizeof(docker_keys[0]); i++)
+	for (size_t i = 0; strcmp(ref->host, "docker.io") == 0 &&
+			   i < sizeof(docker_keys) / sizeof(docker_keys[0]);
+	     i++)
 		if (json_object_object_get_ex(auths, docker_keys[i], &found) && found)
 			return found;
 	return NULL;
@@ -273,7 +279,8 @@ int access_load(const struct reference *ref, struct json_object *o, struct acces
 	return r;
 }
 
-void access_options(const struct access *a, const char *url, bool own_origin, struct transport_options *ret)
+void access_options(const struct access *a, const char *url, bool own_origin,
+		    struct transport_options *ret)
 {
 	struct url_origin origin;
 

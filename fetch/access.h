@@ -2,9 +2,9 @@
  *
  * Ownership  access_load() hands over; access_free() ends it and wipes the secrets.
  * Units      -
- * Errors     Reported: -EINVAL: the object is not as credentials.h says; errno of a certificate file.
- * Threads    Never changes after load.
- * Source     credentials.h; containers-certs.d(5): *.crt are CAs, *.cert and *.key the client's own.
+ * Errors     Reported: -EINVAL: the object is not as credentials.h says; errno of a certificate
+ * file. Threads    Never changes after load. Source     credentials.h; containers-certs.d(5): *.crt
+ * are CAs, *.cert and *.key the client's own.
  */
 #pragma once
 
@@ -28,4 +28,5 @@ int access_load(const struct reference *ref, struct json_object *o, struct acces
 void access_free(struct access **a);
 
 /* For a request to `url`. The client's own certificate is shown to the registry itself only. */
-void access_options(const struct access *a, const char *url, bool own_origin, struct transport_options *ret);
+void access_options(const struct access *a, const char *url, bool own_origin,
+		    struct transport_options *ret);

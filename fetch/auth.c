@@ -17,9 +17,9 @@
 #include "fetch/url.h"
 
 #define TOKEN_SIZE_MAX (64u << 10)
-#define TOKEN_SECONDS 60	/* when the server does not say (token.md) */
+#define TOKEN_SECONDS 60 /* when the server does not say (token.md) */
 #define TOKEN_SECONDS_MAX 86400 /* we ask again at least daily */
-#define TOKEN_EARLY 5		/* seconds before the end: the request takes time, too */
+#define TOKEN_EARLY 5 /* seconds before the end: the request takes time, too */
 
 enum auth_scheme {
 	AUTH_NONE,
@@ -43,7 +43,8 @@ struct auth {
 	struct http_challenge challenge; /* of AUTH_BEARER */
 };
 
-int auth_new(struct transport *t, const struct access *access, const struct reference *ref, struct auth **ret)
+int auth_new(struct transport *t, const struct access *access, const struct reference *ref,
+	     struct auth **ret)
 {
 	struct auth *a = calloc(1, sizeof(*a));
 
@@ -102,7 +103,8 @@ static int basic_line(const struct access *access, char **ret)
 {
 	_cleanup_(wipe) char *pair = NULL;
 	_cleanup_(wipe) char *coded = NULL;
-	int n = asprintf(&pair, "%s:%s", access->username, access->password ? access->password : "");
+	int n = asprintf(&pair, "%s:%s", access->username,
+			 access->password ? access->password : "");
 
 	if (n < 0) {
 		pair = NULL;
@@ -128,7 +130,8 @@ static bool is_header_safe(const char *text)
 	return true;
 }
 
-static int parse_token(struct auth *a, const struct bytes *body, char **ret_line, time_t *ret_expires)
+static int parse_token(struct auth *a, const struct bytes *body, char **ret_line,
+		       time_t *ret_expires)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	const char *token;
@@ -152,19 +155,22 @@ static int parse_token(struct auth *a, const struct bytes *body, char **ret_line
 		*ret_line = NULL;
 		return -ENOMEM;
 	}
-	*ret_expires = now() + (time_t)(seconds > 2 * TOKEN_EARLY ? seconds - TOKEN_EARLY : seconds);
+	*ret_expires =
+		now() + (time_t)(seconds > 2 * TOKEN_EARLY ? seconds - TOKEN_EARLY : seconds);
 	return 0;
 }
 
 static int add_parameter(struct bytes *to, const char *name, const char *value)
 {
-	int r = bytes_printf(to, "%s%s=", to->size && to->data[to->size - 1] != '?' ? "&" : "", name);
+	int r = bytes_printf(to, "%s%s=", to->size && to->data[to->size - 1] != '?' ? "&" : "",
+			     name);
 
 	return r < 0 ? r : url_encode(to, value);
 }
 
 /* service=S&scope=A&scope=B */
-static int add_question(const struct auth *a, const struct http_challenge *c, struct bytes *to, bool joined)
+static int add_question(const struct auth *a, const struct http_challenge *c, struct bytes *to,
+			bool joined)
 {
 	char scopes[sizeof(c->scope)], *rest = scopes, *one;
 	int r = 0;
@@ -186,17 +192,22 @@ static int add_question(const struct auth *a, const struct http_challenge *c, st
 
 /* The token server's address may be anyone's, but what is secret goes there only over TLS, unless
  * the registry itself is one that speaks plain http. */
-static int check_realm(const struct auth *a, const char *base_url, const char *realm, bool *ret_own_origin)
+static int check_realm(const struct auth *a, const char *base_url, const char *realm,
+		       bool *ret_own_origin)
 {
 	struct url_origin registry, o;
 
 	if (url_origin_parse(realm, &o) < 0)
-		return fail(EPROTO, "%s asks for a token from \"%.200s\", which is no web address", a->host, realm);
+		return fail(EPROTO, "%s asks for a token from \"%.200s\", which is no web address",
+			    a->host, realm);
 	if (url_origin_parse(base_url, &registry) < 0)
 		return -EINVAL;
 	*ret_own_origin = url_origin_equal(&o, &registry);
-	if (!o.https && (registry.https || (!a->access->plain_http && !url_host_is_loopback(o.host))))
-		return fail(EACCES, "%s asks for a token over plain http from %s: refused, it could be read on the way",
+	if (!o.https &&
+	    (registry.https || (!a->access->plain_http && !url_host_is_loopback(o.host))))
+		return fail(EACCES,
+			    "%s asks for a token over plain http from %s: refused, it could be "
+			    "read on the way",
 			    a->host, o.host);
 	return 0;
 }
@@ -205,9 +216,10 @@ static int check_realm(const struct auth *a, const char *base_url, const char *r
 static int exchange(struct auth *a, const struct transport_request *q)
 {
 	_cleanup_(transport_reply_free) struct transport_reply reply = {0};
-	struct retry retry = {0};
+	struct retry retry;
 	bool logged_in = a->access->username || a->access->identity_token;
 
+	retry_begin(&retry, false);
 	for (;;) {
 		int r;
 
@@ -232,16 +244,22 @@ static int exchange(struct auth *a, const struct transport_request *q)
 	}
 }
 
-static int ask(struct auth *a, const char *base_url, const struct http_challenge *c, struct transport_watch *watch,
-	       struct bytes *ret)
+static int ask(struct auth *a, const char *base_url, const struct http_challenge *c,
+	       struct transport_watch *watch, struct bytes *ret)
 {
 	_cleanup_(wipe_bytes) struct bytes url = {0};
 	_cleanup_(wipe_bytes) struct bytes form = {0};
 	_cleanup_(wipe) char *basic = NULL;
 	struct transport_options options;
 	const char *headers[] = {"Accept: application/json", NULL, NULL};
-	struct transport_request q = {.headers = headers, .options = &options, .total = TRANSPORT_UNKNOWN, .fd = -1,
-				      .timeout_ms = 60000, .body = ret, .body_max = TOKEN_SIZE_MAX, .watch = watch};
+	struct transport_request q = {.headers = headers,
+				      .options = &options,
+				      .total = TRANSPORT_UNKNOWN,
+				      .fd = -1,
+				      .timeout_ms = 60000,
+				      .body = ret,
+				      .body_max = TOKEN_SIZE_MAX,
+				      .watch = watch};
 	bool own_origin = false;
 	int r = check_realm(a, base_url, c->realm, &own_origin);
 
@@ -314,7 +332,8 @@ static void lock_idle(struct auth *a)
 		pthread_cond_wait(&a->idle, &a->lock);
 }
 
-int auth_get(struct auth *a, const char *base_url, struct transport_watch *watch, struct auth_header *ret)
+int auth_get(struct auth *a, const char *base_url, struct transport_watch *watch,
+	     struct auth_header *ret)
 {
 	int r = 0;
 
@@ -332,7 +351,8 @@ int auth_get(struct auth *a, const char *base_url, struct transport_watch *watch
 }
 
 /* Bearer before Basic: it is what a registry with a token server wants. */
-static enum auth_scheme choose(const struct auth *a, const char *challenges, struct http_challenge *ret)
+static enum auth_scheme choose(const struct auth *a, const char *challenges,
+			       struct http_challenge *ret)
 {
 	enum auth_scheme best = AUTH_NONE;
 	struct http_challenge c;
@@ -349,7 +369,8 @@ static enum auth_scheme choose(const struct auth *a, const char *challenges, str
 }
 
 /* With the lock held. */
-static int answer(struct auth *a, const char *base_url, const char *challenges, struct transport_watch *watch)
+static int answer(struct auth *a, const char *base_url, const char *challenges,
+		  struct transport_watch *watch)
 {
 	struct http_challenge c = {0};
 	enum auth_scheme scheme = choose(a, challenges, &c);
@@ -369,8 +390,8 @@ static int answer(struct auth *a, const char *base_url, const char *challenges, 
 	return r < 0 ? r : 1;
 }
 
-int auth_challenged(struct auth *a, const char *base_url, const struct auth_header *refused, const char *challenges,
-		    struct transport_watch *watch)
+int auth_challenged(struct auth *a, const char *base_url, const struct auth_header *refused,
+		    const char *challenges, struct transport_watch *watch)
 {
 	int r = 1;
 

@@ -11,7 +11,8 @@
 #include "fetch/registry.h"
 #include "fetch/source.h"
 
-int download_start(struct registry *g, const struct descriptor *d, int fd, uint64_t from, struct download **ret);
+int download_start(struct registry *g, const struct descriptor *d, int fd, uint64_t from,
+		   struct download **ret);
 
 /* A file that is there as a whole; the download owns `fd`. */
 int download_complete(int fd, uint64_t size, struct download **ret);

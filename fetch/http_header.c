@@ -27,7 +27,8 @@ static const char *skip_blanks(const char *at)
 	return at + strspn(at, " \t");
 }
 
-int http_header_content_range(const char *value, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_total)
+int http_header_content_range(const char *value, uint64_t *ret_first, uint64_t *ret_last,
+			      uint64_t *ret_total)
 {
 	uint64_t first, last, total = HTTP_HEADER_UNKNOWN;
 	const char *at = skip_blanks(value);
@@ -62,7 +63,8 @@ int http_header_retry_after(const char *value, time_t now, uint64_t *ret_seconds
 		*ret_seconds = seconds;
 		return 0;
 	}
-	/* The one date form that a sender may still make (RFC 9110, 5.6.7); no locale is ever set. */
+	/* The one date form that a sender may still make (RFC 9110, 5.6.7); no locale is ever set.
+	 */
 	at = strptime(at, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	if (!at || *skip_blanks(at))
 		return -EBADMSG;
@@ -73,7 +75,8 @@ int http_header_retry_after(const char *value, time_t now, uint64_t *ret_seconds
 
 static bool is_token(char c)
 {
-	return c && ((isalnum((unsigned char)c) && (unsigned char)c < 128) || strchr("!#$%&'*+-.^_`|~", c));
+	return c && ((isalnum((unsigned char)c) && (unsigned char)c < 128) ||
+		     strchr("!#$%&'*+-.^_`|~", c));
 }
 
 /* A token or a quoted string; a value longer than `size` is refused, not cut. */
@@ -169,7 +172,8 @@ int http_header_challenge(const char **at, struct http_challenge *ret)
 		r = take_parameter(&p, &c);
 		if (r == -ENOENT && memchr(before, ',', (size_t)(p - before)))
 			break; /* "Basic realm=..., Bearer ...": p stands before the next scheme */
-		if (r < 0) /* "Negotiate dG9rZW4=": one bare value is a parameter of schemes we skip */
+		if (r <
+		    0) /* "Negotiate dG9rZW4=": one bare value is a parameter of schemes we skip */
 			p += strcspn(p, ",\n");
 	}
 	*ret = c;

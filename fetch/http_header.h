@@ -14,7 +14,8 @@
 #define HTTP_HEADER_UNKNOWN UINT64_MAX
 
 /* "bytes 0-99/1234": first, last, and the whole size or HTTP_HEADER_UNKNOWN ("*"). */
-int http_header_content_range(const char *value, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_total);
+int http_header_content_range(const char *value, uint64_t *ret_first, uint64_t *ret_last,
+			      uint64_t *ret_total);
 
 /* Seconds to wait from `now`: a number, or a date (at least 0). */
 int http_header_retry_after(const char *value, time_t now, uint64_t *ret_seconds);

@@ -29,13 +29,17 @@ static int check_version(const struct layout *l)
 	int r = fd_read_file(l->dir_fd, "oci-layout", 4096, &b);
 
 	if (r == -ENOENT)
-		return fail(EBADMSG, "%s: there is no file oci-layout: this is no OCI image layout", l->name);
+		return fail(EBADMSG, "%s: there is no file oci-layout: this is no OCI image layout",
+			    l->name);
 	if (r < 0)
 		return fail(-r, "%s/oci-layout: %s", l->name, strerror(-r));
-	if (json_field_parse(b.data, b.size, &o) < 0 || json_field_string(o, "imageLayoutVersion", &version) < 0)
-		return fail(EBADMSG, "%s: its oci-layout file names no imageLayoutVersion", l->name);
+	if (json_field_parse(b.data, b.size, &o) < 0 ||
+	    json_field_string(o, "imageLayoutVersion", &version) < 0)
+		return fail(EBADMSG, "%s: its oci-layout file names no imageLayoutVersion",
+			    l->name);
 	if (strncmp(version, "1.", 2) != 0)
-		return fail(EOPNOTSUPP, "%s: layout version %.32s; only 1.x is known", l->name, version);
+		return fail(EOPNOTSUPP, "%s: layout version %.32s; only 1.x is known", l->name,
+			    version);
 	return 0;
 }
 
@@ -85,7 +89,8 @@ static int parse_entry(const struct json_object *o, struct layout_entry *ret)
 		r = digest_parse(text, strlen(text), &e.digest);
 	if (r == 0)
 		r = json_field_u64(o, "size", &e.size);
-	if (r == 0 && json_field_string(o, "mediaType", &text) == 0 && strlen(text) < sizeof(e.media_type))
+	if (r == 0 && json_field_string(o, "mediaType", &text) == 0 &&
+	    strlen(text) < sizeof(e.media_type))
 		strcpy(e.media_type, text);
 	if (r == 0)
 		*ret = e;
@@ -102,7 +107,8 @@ static bool has_tag(const struct json_object *o, const char *tag)
 	       strcmp(name, tag) == 0;
 }
 
-int layout_parse_index(const void *data, size_t size, const char *name, const char *tag, struct layout_entry *ret)
+int layout_parse_index(const void *data, size_t size, const char *name, const char *tag,
+		       struct layout_entry *ret)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	struct json_object *manifests, *found = NULL;
@@ -113,11 +119,14 @@ int layout_parse_index(const void *data, size_t size, const char *name, const ch
 	if (r == 0)
 		r = json_field_array(o, "manifests", &manifests, &n);
 	if (r < 0)
-		return r == -ENOMEM ? r : fail(EBADMSG, "%s: its index.json is no image index", name);
+		return r == -ENOMEM ? r
+				    : fail(EBADMSG, "%s: its index.json is no image index", name);
 	if (n > LIMIT_INDEX_ENTRIES)
-		return fail(EFBIG, "%s: its index.json lists more than %u manifests", name, LIMIT_INDEX_ENTRIES);
+		return fail(EFBIG, "%s: its index.json lists more than %u manifests", name,
+			    LIMIT_INDEX_ENTRIES);
 	if (any && n != 1)
-		return fail(ENOENT, "%s: there are %zu images in it: say which: oci:DIR:TAG", name, n);
+		return fail(ENOENT, "%s: there are %zu images in it: say which: oci:DIR:TAG", name,
+			    n);
 	for (size_t i = 0; i < n && !found; i++)
 		if (any || has_tag(json_object_array_get_idx(manifests, i), tag))
 			found = json_object_array_get_idx(manifests, i);
@@ -125,18 +134,21 @@ int layout_parse_index(const void *data, size_t size, const char *name, const ch
 		return fail(ENOENT, "%s: no image in it has the tag %s", name, tag);
 	r = parse_entry(found, ret);
 	if (r < 0)
-		return r == -EOPNOTSUPP ? fail(EOPNOTSUPP, "%s: a digest algorithm that is not known", name)
-					: fail(EBADMSG, "%s: a broken descriptor in its index.json", name);
+		return r == -EOPNOTSUPP
+			       ? fail(EOPNOTSUPP, "%s: a digest algorithm that is not known", name)
+			       : fail(EBADMSG, "%s: a broken descriptor in its index.json", name);
 	return 0;
 }
 
-static int open_blob(const struct layout *l, const struct digest *digest, int *ret_fd, uint64_t *ret_size)
+static int open_blob(const struct layout *l, const struct digest *digest, int *ret_fd,
+		     uint64_t *ret_size)
 {
 	_cleanup_(fd_close) int fd = -1;
 	char hex[DIGEST_HEX_MAX + 1], path[32 + DIGEST_HEX_MAX];
 	struct stat st;
 
-	snprintf(path, sizeof(path), "blobs/%s/%s", digest_algorithm_name(digest), digest_hex(digest, hex));
+	snprintf(path, sizeof(path), "blobs/%s/%s", digest_algorithm_name(digest),
+		 digest_hex(digest, hex));
 	fd = beneath_cache_open(l->dir_fd, path, O_RDONLY | O_NONBLOCK, 0);
 	if (fd == -ENOENT)
 		return fail(ENOENT, "%s: %s is not there: is the layout complete?", l->name, path);
@@ -153,7 +165,8 @@ static int open_blob(const struct layout *l, const struct digest *digest, int *r
 }
 
 /* `size` UINT64_MAX: not known. */
-static int read_blob(const struct layout *l, const struct digest *digest, uint64_t size, size_t max, struct bytes *ret)
+static int read_blob(const struct layout *l, const struct digest *digest, uint64_t size, size_t max,
+		     struct bytes *ret)
 {
 	_cleanup_(fd_close) int fd = -1;
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -167,10 +180,12 @@ static int read_blob(const struct layout *l, const struct digest *digest, uint64
 		return r;
 	digest_text(digest, text);
 	if (size != UINT64_MAX && size != there)
-		return fail(EBADMSG, "%s: %s has %" PRIu64 " bytes, not the %" PRIu64 " of its descriptor", l->name, text,
-			    there, size);
+		return fail(EBADMSG,
+			    "%s: %s has %" PRIu64 " bytes, not the %" PRIu64 " of its descriptor",
+			    l->name, text, there, size);
 	if (there > max)
-		return fail(EFBIG, "%s: %s has %" PRIu64 " bytes, more than the %zu allowed", l->name, text, there, max);
+		return fail(EFBIG, "%s: %s has %" PRIu64 " bytes, more than the %zu allowed",
+			    l->name, text, there, max);
 	r = bytes_reserve(&b, (size_t)there + 1);
 	if (r == 0)
 		r = fd_pread_full(fd, b.data, (size_t)there, 0);
@@ -182,7 +197,8 @@ static int read_blob(const struct layout *l, const struct digest *digest, uint64
 	hash_update(h, b.data, b.size);
 	hash_finish(h, &is);
 	if (!digest_equal(&is, digest))
-		return fail(EBADMSG, "%s: %s does not match its digest: the file is damaged", l->name, text);
+		return fail(EBADMSG, "%s: %s does not match its digest: the file is damaged",
+			    l->name, text);
 	r = bytes_terminate(&b);
 	if (r < 0)
 		return r;
@@ -191,8 +207,9 @@ static int read_blob(const struct layout *l, const struct digest *digest, uint64
 	return 0;
 }
 
-int layout_get_manifest(struct layout *l, const char *tag, const struct digest *digest, struct bytes *ret,
-			char ret_content_type[static 128], struct digest *ret_digest)
+int layout_get_manifest(struct layout *l, const char *tag, const struct digest *digest,
+			struct bytes *ret, char ret_content_type[static 128],
+			struct digest *ret_digest)
 {
 	_cleanup_(bytes_free) struct bytes index = {0};
 	struct layout_entry e = {.size = UINT64_MAX};
@@ -231,8 +248,9 @@ int layout_open_blob(struct layout *l, const struct descriptor *d, int *ret_fd)
 	if (r < 0)
 		return r;
 	if (there != d->size)
-		return fail(EBADMSG, "%s: %s has %" PRIu64 " bytes, not the %" PRIu64 " of its descriptor", l->name,
-			    digest_text(&d->digest, text), there, d->size);
+		return fail(EBADMSG,
+			    "%s: %s has %" PRIu64 " bytes, not the %" PRIu64 " of its descriptor",
+			    l->name, digest_text(&d->digest, text), there, d->size);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

@@ -18,8 +18,9 @@ void layout_free(struct layout **l);
 const char *layout_name(const struct layout *l);
 
 /* `tag` "" or NULL: the only manifest there is. */
-int layout_get_manifest(struct layout *l, const char *tag, const struct digest *digest, struct bytes *ret,
-			char ret_content_type[static 128], struct digest *ret_digest);
+int layout_get_manifest(struct layout *l, const char *tag, const struct digest *digest,
+			struct bytes *ret, char ret_content_type[static 128],
+			struct digest *ret_digest);
 int layout_get_blob(struct layout *l, const struct descriptor *d, size_t max, struct bytes *ret);
 
 /* Opens the blob's file for reading and checks its size. */
@@ -31,5 +32,7 @@ struct layout_entry {
 	char media_type[128];
 };
 
-/* Parses an index.json; `name` is for messages. -ENOENT: no such tag, or none given and several there. */
-int layout_parse_index(const void *data, size_t size, const char *name, const char *tag, struct layout_entry *ret);
+/* Parses an index.json; `name` is for messages. -ENOENT: no such tag, or none given and several
+ * there. */
+int layout_parse_index(const void *data, size_t size, const char *name, const char *tag,
+		       struct layout_entry *ret);

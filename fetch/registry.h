@@ -13,16 +13,20 @@
 
 struct registry;
 
-int registry_open(struct transport *t, const struct reference *ref, struct json_object *access, struct registry **ret);
+int registry_open(struct transport *t, const struct reference *ref, struct json_object *access,
+		  struct registry **ret);
 void registry_free(struct registry **g);
 const char *registry_name(const struct registry *g);
 struct transport *registry_transport(const struct registry *g);
 
 /* See source.h. */
-int registry_get_manifest(struct registry *g, const char *tag, const struct digest *digest, struct bytes *ret,
-			  char ret_content_type[static 128], struct digest *ret_digest);
-int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max, struct bytes *ret);
-int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size, void *out);
+int registry_get_manifest(struct registry *g, const char *tag, const struct digest *digest,
+			  struct bytes *ret, char ret_content_type[static 128],
+			  struct digest *ret_digest);
+int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max,
+		      struct bytes *ret);
+int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
+		       void *out);
 
 /* Writes bytes [from, size) of the blob to the same place in fd, with retries and resume.
  * watch->position follows; cancelling it ends the call with -ECANCELED. */

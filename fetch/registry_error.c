@@ -84,7 +84,8 @@ static void name_host(const char *host, const char *url, char *to, size_t size)
 	append_clean(to, size, ")");
 }
 
-static int fail_local(const char *host, const char *what, const struct transport_reply *reply, int fd)
+static int fail_local(const char *host, const char *what, const struct transport_reply *reply,
+		      int fd)
 {
 	char link[64], path[1024] = "";
 	ssize_t n;
@@ -93,14 +94,15 @@ static int fail_local(const char *host, const char *what, const struct transport
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n > 0 ? n : 0] = '\0';
 	if (reply->error == ENOSPC || reply->error == EDQUOT)
-		return fail(reply->error, "%s: %s does not fit: no space is left on the file system of %s", host, what,
-			    path[0] ? path : "the store");
-	return fail(reply->error, "%s: %s cannot be written to %s: %s", host, what, path[0] ? path : "the store",
-		    strerror(reply->error));
+		return fail(reply->error,
+			    "%s: %s does not fit: no space is left on the file system of %s", host,
+			    what, path[0] ? path : "the store");
+	return fail(reply->error, "%s: %s cannot be written to %s: %s", host, what,
+		    path[0] ? path : "the store", strerror(reply->error));
 }
 
-int registry_error_failure(const char *host, const char *what, const char *url, const struct transport_reply *reply,
-			   int fd)
+int registry_error_failure(const char *host, const char *what, const char *url,
+			   const struct transport_reply *reply, int fd)
 {
 	char name[600], text[300] = "";
 
@@ -108,28 +110,38 @@ int registry_error_failure(const char *host, const char *what, const char *url, 
 	append_clean(text, sizeof(text), reply->text);
 	switch (reply->failure) {
 	case TRANSPORT_UNKNOWN_HOST:
-		return fail(EHOSTUNREACH, "%s: this host is not known here (%s): is the name right, and the network up?",
+		return fail(EHOSTUNREACH,
+			    "%s: this host is not known here (%s): is the name right, and the "
+			    "network up?",
 			    name, text);
 	case TRANSPORT_REFUSED:
-		return fail(ECONNREFUSED, "%s: no connection (%s): is the registry running, and the port right?", name,
-			    text);
+		return fail(ECONNREFUSED,
+			    "%s: no connection (%s): is the registry running, and the port right?",
+			    name, text);
 	case TRANSPORT_TIMEOUT:
 		return fail(ETIMEDOUT, "%s: no answer in time for %s (%s)", name, what, text);
 	case TRANSPORT_NOT_TLS:
 		return fail(EPROTO,
-			    "%s does not speak TLS (%s): is it a plain-http registry? Then say --plain-http", name, text);
+			    "%s does not speak TLS (%s): is it a plain-http registry? Then say "
+			    "--plain-http",
+			    name, text);
 	case TRANSPORT_TLS:
-		return fail(EPROTO, "%s: no TLS connection (%s): is it a plain-http registry? Then say --plain-http", name,
-			    text);
+		return fail(EPROTO,
+			    "%s: no TLS connection (%s): is it a plain-http registry? Then say "
+			    "--plain-http",
+			    name, text);
 	case TRANSPORT_CERTIFICATE:
 		return fail(EACCES,
 			    "%s: its certificate cannot be trusted (%s): put its CA into "
 			    "/etc/containers/certs.d/%s/ca.crt, or say --tls-verify=false",
 			    name, text, host);
 	case TRANSPORT_CUT:
-		return fail(EPROTO, "%s: the connection broke off in %s, again and again (%s)", name, what, text);
+		return fail(EPROTO, "%s: the connection broke off in %s, again and again (%s)",
+			    name, what, text);
 	case TRANSPORT_PROXY:
-		return fail(EHOSTUNREACH, "%s: the proxy does not work (%s): check http_proxy and https_proxy", name, text);
+		return fail(EHOSTUNREACH,
+			    "%s: the proxy does not work (%s): check http_proxy and https_proxy",
+			    name, text);
 	case TRANSPORT_PROTOCOL:
 		return fail(EPROTO, "%s breaks the protocol at %s: %s", name, what, text);
 	case TRANSPORT_SIZE:
@@ -145,18 +157,22 @@ int registry_error_failure(const char *host, const char *what, const char *url, 
 	return fail(EPROTO, "%s: %s: %s", name, what, text);
 }
 
-static int fail_too_many(const char *name, const char *what, const struct transport_reply *reply, const char *words)
+static int fail_too_many(const char *name, const char *what, const struct transport_reply *reply,
+			 const char *words)
 {
 	uint64_t seconds;
 
 	if (http_header_retry_after(reply->retry_after, time(NULL), &seconds) == 0 && seconds)
-		return fail(EAGAIN, "%s: too many requests (429) for %s%s: it asks to wait %" PRIu64 " seconds; a login may help",
+		return fail(EAGAIN,
+			    "%s: too many requests (429) for %s%s: it asks to wait %" PRIu64
+			    " seconds; a login may help",
 			    name, what, words, seconds);
-	return fail(EAGAIN, "%s: too many requests (429) for %s%s: wait a while; a login may help", name, what, words);
+	return fail(EAGAIN, "%s: too many requests (429) for %s%s: wait a while; a login may help",
+		    name, what, words);
 }
 
-int registry_error_status(const char *host, const char *what, const char *url, const struct transport_reply *reply,
-			  bool logged_in)
+int registry_error_status(const char *host, const char *what, const char *url,
+			  const struct transport_reply *reply, bool logged_in)
 {
 	char name[600], text[SAID_SIZE], words[SAID_SIZE + 4] = "";
 
@@ -164,21 +180,28 @@ int registry_error_status(const char *host, const char *what, const char *url, c
 	if (*said(reply, text))
 		snprintf(words, sizeof(words), " (%s)", text);
 	if (reply->status == 401 && logged_in)
-		return fail(EACCES, "%s: the login is not accepted for %s (401)%s: log in again: podman login %s / docker login %s",
+		return fail(EACCES,
+			    "%s: the login is not accepted for %s (401)%s: log in again: podman "
+			    "login %s / docker login %s",
 			    name, what, words, host, host);
 	if (reply->status == 401 || (reply->status == 403 && !logged_in))
 		return fail(EACCES,
-			    "%s: %s is not for everyone, or does not exist (%d)%s: log in: podman login %s / docker login %s",
+			    "%s: %s is not for everyone, or does not exist (%d)%s: log in: podman "
+			    "login %s / docker login %s",
 			    name, what, reply->status, words, host, host);
 	if (reply->status == 403)
-		return fail(EACCES, "%s: this login may not read %s (403)%s: ask its owner, or log in as someone else", name,
-			    what, words);
+		return fail(EACCES,
+			    "%s: this login may not read %s (403)%s: ask its owner, or log in as "
+			    "someone else",
+			    name, what, words);
 	if (reply->status == 404)
-		return fail(ENOENT, "%s: %s is not there (404)%s: check name, tag and digest", name, what, words);
+		return fail(ENOENT, "%s: %s is not there (404)%s: check name, tag and digest", name,
+			    what, words);
 	if (reply->status == 429)
 		return fail_too_many(name, what, reply, words);
 	if (reply->status >= 500)
-		return fail(EPROTO, "%s: the registry has a fault of its own (%d) at %s%s: try again later", name,
-			    reply->status, what, words);
+		return fail(EPROTO,
+			    "%s: the registry has a fault of its own (%d) at %s%s: try again later",
+			    name, reply->status, what, words);
 	return fail(EPROTO, "%s: unexpected status %d for %s%s", name, reply->status, what, words);
 }

@@ -1,4 +1,5 @@
-/* registry_error: the texts of what can go wrong with a registry, and what the user can do about it.
+/* registry_error: the texts of what can go wrong with a registry, and what the user can do about
+ * it.
  *
  * Ownership  Nothing is handed over.
  * Units      -
@@ -12,10 +13,11 @@
 
 #include "fetch/transport.h"
 
-/* There was no reply. `host` is whom the user asked; `url` whom we asked last (a redirect's target). */
-int registry_error_failure(const char *host, const char *what, const char *url, const struct transport_reply *reply,
-			   int fd);
+/* There was no reply. `host` is whom the user asked; `url` whom we asked last (a redirect's
+ * target). */
+int registry_error_failure(const char *host, const char *what, const char *url,
+			   const struct transport_reply *reply, int fd);
 
 /* There was a reply, but no success. */
-int registry_error_status(const char *host, const char *what, const char *url, const struct transport_reply *reply,
-			  bool logged_in);
+int registry_error_status(const char *host, const char *what, const char *url,
+			  const struct transport_reply *reply, bool logged_in);

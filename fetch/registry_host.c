@@ -26,19 +26,21 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-void registry_host_set_plain(const char *authority)
+void registry_host_set_plain(const char *authority, bool plain)
 {
-	size_t slot;
+	size_t slot = N_HOSTS;
 
 	pthread_mutex_lock(&lock);
-	slot = next;
 	for (size_t i = 0; i < N_HOSTS; i++)
 		if (strcmp(hosts[i].authority, authority) == 0)
 			slot = i;
-	if (slot == next)
+	if (slot == N_HOSTS && plain) {
+		slot = next;
 		next = (next + 1) % N_HOSTS;
-	snprintf(hosts[slot].authority, sizeof(hosts[slot].authority), "%s", authority);
-	hosts[slot].until = now() + BELIEVED_SECONDS;
+		snprintf(hosts[slot].authority, sizeof(hosts[slot].authority), "%s", authority);
+	}
+	if (slot < N_HOSTS)
+		hosts[slot].until = plain ? now() + BELIEVED_SECONDS : 0;
 	pthread_mutex_unlock(&lock);
 }
 

@@ -10,5 +10,6 @@
 
 #include <stdbool.h>
 
-void registry_host_set_plain(const char *authority);
+/* false: forgets what was believed. */
+void registry_host_set_plain(const char *authority, bool plain);
 bool registry_host_is_plain(const char *authority);

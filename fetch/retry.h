@@ -14,9 +14,14 @@
 #include "fetch/transport.h"
 
 struct retry {
-	bool patient; /* also wait for a host that refuses or has no name now: something hangs on it */
+	bool patient; /* also wait for a host that refuses or has no name now: something hangs on it
+		       */
 	unsigned int n;
-	uint64_t waited_ms;
+	uint64_t began_ms;
 };
 
+/* Before the first try, and again when a long transfer has moved on. */
+void retry_begin(struct retry *r, bool patient);
+
+/* Sleeps, when it is worth it. */
 int retry_wait(struct retry *r, const struct transport_reply *reply, struct transport_watch *watch);

@@ -17,7 +17,8 @@ struct source {
 	struct layout *layout;
 };
 
-int source_open(struct transport *t, const struct reference *ref, struct json_object *access, struct source **ret)
+int source_open(struct transport *t, const struct reference *ref, struct json_object *access,
+		struct source **ret)
 {
 	_cleanup_(source_free) struct source *s = calloc(1, sizeof(*s));
 	int r;
@@ -48,11 +49,13 @@ const char *source_name(const struct source *s)
 	return s->layout ? layout_name(s->layout) : registry_name(s->registry);
 }
 
-int source_get_manifest(struct source *s, const char *tag, const struct digest *digest, struct bytes *ret,
-			char ret_content_type[static 128], struct digest *ret_digest)
+int source_get_manifest(struct source *s, const char *tag, const struct digest *digest,
+			struct bytes *ret, char ret_content_type[static 128],
+			struct digest *ret_digest)
 {
 	if (s->layout)
-		return layout_get_manifest(s->layout, tag, digest, ret, ret_content_type, ret_digest);
+		return layout_get_manifest(s->layout, tag, digest, ret, ret_content_type,
+					   ret_digest);
 	return registry_get_manifest(s->registry, tag, digest, ret, ret_content_type, ret_digest);
 }
 
@@ -63,7 +66,8 @@ int source_get_blob(struct source *s, const struct descriptor *d, size_t max, st
 	return registry_get_blob(s->registry, d, max, ret);
 }
 
-int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out)
+int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
+		     void *out)
 {
 	_cleanup_(fd_close) int fd = -1;
 	int r;
@@ -81,7 +85,8 @@ int source_get_range(struct source *s, const struct descriptor *d, uint64_t off,
 	return 0;
 }
 
-int source_download(struct source *s, const struct descriptor *d, int part_fd, uint64_t from, struct download **ret)
+int source_download(struct source *s, const struct descriptor *d, int part_fd, uint64_t from,
+		    struct download **ret)
 {
 	int fd, r;
 

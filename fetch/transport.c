@@ -13,7 +13,7 @@
 #include "base/report.h"
 #include "fetch/transport_body.h"
 
-#define BULK_MAX 12	   /* long transfers at a time; more only share the link and cost buffers */
+#define BULK_MAX 12 /* long transfers at a time; more only share the link and cost buffers */
 #define IDLE_POLL_MS 60000 /* libcurl shortens it to its own timers */
 
 struct call {
@@ -134,7 +134,8 @@ static void end_call(struct transport *t, struct call *c, CURLcode code)
 	pthread_mutex_unlock(&t->lock);
 }
 
-static void give_up(struct transport *t, struct call *c, enum transport_failure failure, const char *text)
+static void give_up(struct transport *t, struct call *c, enum transport_failure failure,
+		    const char *text)
 {
 	c->body.reply->failure = failure;
 	snprintf(c->body.reply->text, sizeof(c->body.reply->text), "%s", text);
@@ -172,7 +173,8 @@ static bool take_posted(struct transport *t)
 	for (struct call **at = &t->posted; *at;) {
 		struct call *c = *at;
 
-		if (c->body.request->bulk && n_bulk >= BULK_MAX && !is_cancelled(c->body.request->watch)) {
+		if (c->body.request->bulk && n_bulk >= BULK_MAX &&
+		    !is_cancelled(c->body.request->watch)) {
 			at = &c->next;
 			continue;
 		}
@@ -242,7 +244,8 @@ static void *loop(void *opaque)
 			break;
 		drop_cancelled(t);
 		curl_multi_perform(t->multi, &n_running);
-		/* What is left of a turn: a fast transfer does not wake its reader for each 16 KiB. */
+		/* What is left of a turn: a fast transfer does not wake its reader for each 16 KiB.
+		 */
 		for (struct call *c = t->running; c; c = c->next)
 			transport_body_tell(&c->body);
 		if (!reap(t))
@@ -314,7 +317,8 @@ static int start(struct transport *t)
 	return 0;
 }
 
-int transport_call(struct transport *t, const struct transport_request *request, struct transport_reply *ret)
+int transport_call(struct transport *t, const struct transport_request *request,
+		   struct transport_reply *ret)
 {
 	struct call c = {.body = {.request = request, .reply = ret, .body_bytes = &t->body_bytes}};
 	struct call **at;

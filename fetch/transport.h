@@ -27,16 +27,16 @@ struct transport;
 enum transport_failure {
 	TRANSPORT_OK,
 	TRANSPORT_UNKNOWN_HOST,
-	TRANSPORT_REFUSED,     /* or unreachable: no connection */
+	TRANSPORT_REFUSED, /* or unreachable: no connection */
 	TRANSPORT_TIMEOUT,
-	TRANSPORT_NOT_TLS,     /* connected, but the other side does not speak TLS */
-	TRANSPORT_TLS,	       /* a handshake that failed otherwise */
+	TRANSPORT_NOT_TLS, /* connected, but the other side does not speak TLS */
+	TRANSPORT_TLS, /* a handshake that failed otherwise */
 	TRANSPORT_CERTIFICATE, /* not to be trusted */
-	TRANSPORT_CUT,	       /* the connection ended in the middle */
+	TRANSPORT_CUT, /* the connection ended in the middle */
 	TRANSPORT_PROXY,
 	TRANSPORT_PROTOCOL, /* headers too large, a range that was not asked for, not HTTP */
-	TRANSPORT_SIZE,	    /* the body is not as long as `total` says, or longer than allowed */
-	TRANSPORT_LOCAL,    /* writing to the file failed: reply.error */
+	TRANSPORT_SIZE, /* the body is not as long as `total` says, or longer than allowed */
+	TRANSPORT_LOCAL, /* writing to the file failed: reply.error */
 	TRANSPORT_CANCELLED,
 	TRANSPORT_OTHER,
 };
@@ -47,7 +47,7 @@ struct transport_options {
 	const void *ca_pem; /* trusted besides the system's */
 	size_t ca_pem_size;
 	const char *cert_file, *key_file; /* the client's own */
-	const char *proxy;		  /* NULL: none; the environment is never looked at */
+	const char *proxy; /* NULL: none; the environment is never looked at */
 	const char *no_proxy;
 };
 
@@ -55,7 +55,7 @@ struct transport_options {
 struct transport_watch {
 	pthread_mutex_t lock;
 	pthread_cond_t moved; /* CLOCK_MONOTONIC */
-	uint64_t position;    /* the file holds good bytes up to here */
+	uint64_t position; /* the file holds good bytes up to here */
 	bool cancelled;
 };
 
@@ -74,32 +74,33 @@ struct transport_request {
 	const char *url;
 	const struct transport_options *options;
 	const char *const *headers; /* whole lines, NULL-terminated; may be NULL */
-	const char *form;	    /* POST this (application/x-www-form-urlencoded); NULL: GET */
+	const char *form; /* POST this (application/x-www-form-urlencoded); NULL: GET */
 	uint64_t range_off;
 	uint64_t range_size; /* 0: the whole body, no Range header */
-	uint64_t total;	     /* how long the resource must be, or TRANSPORT_UNKNOWN */
-	bool bulk;	     /* long: a connection of its own, a large buffer; queued when there are many */
+	uint64_t total; /* how long the resource must be, or TRANSPORT_UNKNOWN */
+	bool bulk; /* long: a connection of its own, a large buffer; queued when there are many */
 	unsigned int connect_timeout_ms, timeout_ms; /* 0: 15 s; none */
 
 	/* Where the body of a 200 or 206 goes; one of these. */
 	struct bytes *body; /* at most body_max bytes */
 	size_t body_max;
 	void *out; /* exactly range_size bytes at most */
-	int fd;	   /* -1: none; else by pwrite at range_off */
+	int fd; /* -1: none; else by pwrite at range_off */
 	struct transport_watch *watch; /* may be NULL; its position follows an fd */
 };
 
 struct transport_reply {
 	enum transport_failure failure;
 	char text[256]; /* of the failure */
-	int error;	/* positive errno of TRANSPORT_LOCAL */
+	int error; /* positive errno of TRANSPORT_LOCAL */
 	int status;
+	bool no_handshake; /* TRANSPORT_TIMEOUT: connected, but no word of TLS came */
 	uint64_t received; /* bytes that went where the request said */
-	uint64_t length;   /* Content-Length, or TRANSPORT_UNKNOWN */
+	uint64_t length; /* Content-Length, or TRANSPORT_UNKNOWN */
 	char content_type[128];
 	char content_digest[192]; /* Docker-Content-Digest */
 	char retry_after[64];
-	char *redirect;		/* absolute, of a 3xx, or NULL */
+	char *redirect; /* absolute, of a 3xx, or NULL */
 	struct bytes challenge; /* WWW-Authenticate, one a line, terminated; may be empty */
 	struct bytes error_body; /* of any other status, cut at LIMIT_ERROR_BODY_SIZE, terminated */
 };
@@ -109,7 +110,8 @@ void transport_reply_free(struct transport_reply *r);
 int transport_new(struct transport **ret);
 void transport_free(struct transport **t);
 
-int transport_call(struct transport *t, const struct transport_request *request, struct transport_reply *ret);
+int transport_call(struct transport *t, const struct transport_request *request,
+		   struct transport_reply *ret);
 
 struct transport_counters {
 	uint64_t requests;

@@ -21,10 +21,11 @@
 #define TELL_SIZE (256u << 10) /* news for those who follow a watch */
 #define DROP_MAX (256u << 10) /* of an error's body we do not keep */
 
-static void set_failure(struct transport_body *b, enum transport_failure failure, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+static void set_failure(struct transport_body *b, enum transport_failure failure, const char *fmt,
+			...) __attribute__((format(printf, 3, 4)));
 
-static void set_failure(struct transport_body *b, enum transport_failure failure, const char *fmt, ...)
+static void set_failure(struct transport_body *b, enum transport_failure failure, const char *fmt,
+			...)
 {
 	va_list args;
 
@@ -55,11 +56,13 @@ static size_t on_header(char *data, size_t one, size_t size, void *opaque)
 	(void)one;
 	b->header_bytes += size;
 	if (b->header_bytes > LIMIT_HTTP_HEADER_SIZE) {
-		set_failure(b, TRANSPORT_PROTOCOL, "the headers are longer than %u bytes", LIMIT_HTTP_HEADER_SIZE);
+		set_failure(b, TRANSPORT_PROTOCOL, "the headers are longer than %u bytes",
+			    LIMIT_HTTP_HEADER_SIZE);
 		return 0;
 	}
 	if (size >= 5 && memcmp(data, "HTTP/", 5) == 0) {
-		r->content_type[0] = r->content_digest[0] = r->retry_after[0] = b->content_range[0] = '\0';
+		r->content_type[0] = r->content_digest[0] = r->retry_after[0] =
+			b->content_range[0] = '\0';
 		r->challenge.size = 0;
 		return size;
 	}
@@ -84,14 +87,15 @@ static size_t on_header(char *data, size_t one, size_t size, void *opaque)
 		keep_value(r->retry_after, sizeof(r->retry_after), value, value_size);
 	else if (IS("content-range"))
 		keep_value(b->content_range, sizeof(b->content_range), value, value_size);
-	else if (IS("www-authenticate") &&
-		 (bytes_append(&r->challenge, value, value_size) < 0 || bytes_append(&r->challenge, "\n", 1) < 0))
+	else if (IS("www-authenticate") && (bytes_append(&r->challenge, value, value_size) < 0 ||
+					    bytes_append(&r->challenge, "\n", 1) < 0))
 		return 0;
 #undef IS
 	return size;
 }
 
-/* A 206 must be exactly what was asked for, but may end early; the caller then asks for the rest. */
+/* A 206 must be exactly what was asked for, but may end early; the caller then asks for the rest.
+ */
 static bool check_partial(struct transport_body *b)
 {
 	const struct transport_request *q = b->request;
@@ -102,17 +106,19 @@ static bool check_partial(struct transport_body *b)
 		return false;
 	}
 	if (http_header_content_range(b->content_range, &first, &last, &total) < 0) {
-		set_failure(b, TRANSPORT_PROTOCOL, "206 with Content-Range \"%s\"", b->content_range);
+		set_failure(b, TRANSPORT_PROTOCOL, "206 with Content-Range \"%s\"",
+			    b->content_range);
 		return false;
 	}
 	if (first != q->range_off || last - first >= q->range_size) {
 		set_failure(b, TRANSPORT_PROTOCOL,
-			    "asked for bytes %" PRIu64 "-%" PRIu64 ", got Content-Range \"%s\"", q->range_off,
-			    q->range_off + q->range_size - 1, b->content_range);
+			    "asked for bytes %" PRIu64 "-%" PRIu64 ", got Content-Range \"%s\"",
+			    q->range_off, q->range_off + q->range_size - 1, b->content_range);
 		return false;
 	}
 	if (q->total != TRANSPORT_UNKNOWN && total != HTTP_HEADER_UNKNOWN && total != q->total) {
-		set_failure(b, TRANSPORT_SIZE, "%" PRIu64 " bytes are there, not %" PRIu64, total, q->total);
+		set_failure(b, TRANSPORT_SIZE, "%" PRIu64 " bytes are there, not %" PRIu64, total,
+			    q->total);
 		return false;
 	}
 	b->room = last - first + 1;
@@ -139,8 +145,10 @@ static bool begin_body(struct transport_body *b)
 	if (status != 200)
 		return true;
 	b->good = true;
-	if (q->total != TRANSPORT_UNKNOWN && r->length != TRANSPORT_UNKNOWN && r->length != q->total) {
-		set_failure(b, TRANSPORT_SIZE, "%" PRIu64 " bytes are there, not %" PRIu64, r->length, q->total);
+	if (q->total != TRANSPORT_UNKNOWN && r->length != TRANSPORT_UNKNOWN &&
+	    r->length != q->total) {
+		set_failure(b, TRANSPORT_SIZE, "%" PRIu64 " bytes are there, not %" PRIu64,
+			    r->length, q->total);
 		return false;
 	}
 	b->skip = q->range_off;
@@ -215,7 +223,8 @@ static size_t on_body(char *data, size_t one, size_t size, void *opaque)
 		/* Behind a range it is the rest of a 200; behind a whole body it is a lie. */
 		b->satisfied = b->request->range_size && b->reply->status == 200;
 		if (!b->satisfied)
-			set_failure(b, TRANSPORT_SIZE, "more than the %" PRIu64 " bytes that it may have",
+			set_failure(b, TRANSPORT_SIZE,
+				    "more than the %" PRIu64 " bytes that it may have",
 				    b->reply->received + b->room);
 		else
 			keep_body(b, data, (size_t)b->room);
@@ -239,7 +248,8 @@ void transport_body_tell(struct transport_body *b)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* Trust and proxies: everything is set, so that no default of libcurl's or the environment's counts. */
+/* Trust and proxies: everything is set, so that no default of libcurl's or the environment's
+ * counts. */
 static void set_access(CURL *c, const struct transport_options *o)
 {
 	long verify = o->tls_no_verify ? 0 : 1;
@@ -248,7 +258,8 @@ static void set_access(CURL *c, const struct transport_options *o)
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
 	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	if (o->ca_pem) {
-		struct curl_blob pem = {(void *)(uintptr_t)o->ca_pem, o->ca_pem_size, CURL_BLOB_NOCOPY};
+		struct curl_blob pem = {(void *)(uintptr_t)o->ca_pem, o->ca_pem_size,
+					CURL_BLOB_NOCOPY};
 
 		curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &pem);
 	} else {
@@ -295,10 +306,13 @@ int transport_body_begin(struct transport_body *b)
 	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); /* a slow resolver must not stop the thread */
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, b->curl_text);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, "lazyrun/" LAZYRUN_VERSION);
-	/* A stream of its own for what is long: one connection's window does not fill a fast link. */
-	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, q->bulk ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
+	/* A stream of its own for what is long: one connection's window does not fill a fast link.
+	 */
+	curl_easy_setopt(c, CURLOPT_HTTP_VERSION,
+			 q->bulk ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, q->bulk ? BULK_BUFFER_SIZE : SMALL_BUFFER_SIZE);
-	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, q->connect_timeout_ms ? (long)q->connect_timeout_ms : CONNECT_TIMEOUT_MS);
+	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
+			 q->connect_timeout_ms ? (long)q->connect_timeout_ms : CONNECT_TIMEOUT_MS);
 	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)q->timeout_ms);
 	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
@@ -309,7 +323,8 @@ int transport_body_begin(struct transport_body *b)
 	if (q->form)
 		curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->form);
 	if (q->range_size) {
-		snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, q->range_off, q->range_off + q->range_size - 1);
+		snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, q->range_off,
+			 q->range_off + q->range_size - 1);
 		curl_easy_setopt(c, CURLOPT_RANGE, range);
 	}
 	set_access(c, q->options);
@@ -319,9 +334,9 @@ int transport_body_begin(struct transport_body *b)
 static bool says_no_tls(const char *text)
 {
 	static const char *const signs[] = {
-		"wrong version number", "http request",	   "packet length too long", "unexpected message",
-		"record layer failure", "bad record type", "unexpected eof",	     "SSL_ERROR_SYSCALL",
-		"reset by peer",
+		"wrong version number", "http request",		"packet length too long",
+		"unexpected message",	"record layer failure", "bad record type",
+		"unexpected eof",	"SSL_ERROR_SYSCALL",	"reset by peer",
 	};
 
 	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
@@ -356,8 +371,8 @@ static enum transport_failure classify(struct transport_body *b, CURLcode code)
 		curl_easy_getinfo(b->easy, CURLINFO_CONNECT_TIME_T, &connected);
 		curl_easy_getinfo(b->easy, CURLINFO_APPCONNECT_TIME_T, &shaken);
 		curl_easy_getinfo(b->easy, CURLINFO_NUM_CONNECTS, &fresh);
-		if (strncasecmp(b->request->url, "https:", 6) == 0 && fresh && connected > 0 && shaken == 0)
-			return TRANSPORT_NOT_TLS;
+		b->reply->no_handshake = strncasecmp(b->request->url, "https:", 6) == 0 && fresh &&
+					 connected > 0 && shaken == 0;
 		return TRANSPORT_TIMEOUT;
 	case CURLE_PARTIAL_FILE:
 	case CURLE_GOT_NOTHING:
@@ -385,7 +400,8 @@ void transport_body_end(struct transport_body *b, CURLcode code)
 	if (code != CURLE_OK && !b->satisfied && r->failure == TRANSPORT_OK) {
 		enum transport_failure failure = classify(b, code);
 
-		set_failure(b, failure, "%s", b->curl_text[0] ? b->curl_text : curl_easy_strerror(code));
+		set_failure(b, failure, "%s",
+			    b->curl_text[0] ? b->curl_text : curl_easy_strerror(code));
 	}
 	if (b->easy)
 		curl_easy_getinfo(b->easy, CURLINFO_REDIRECT_URL, &redirect);

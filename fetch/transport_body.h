@@ -23,12 +23,12 @@ struct transport_body {
 
 	size_t header_bytes;
 	char content_range[128];
-	bool begun;	/* the first byte of the body was seen */
-	bool good;	/* 200 or 206: the body is what was asked for */
+	bool begun; /* the first byte of the body was seen */
+	bool good; /* 200 or 206: the body is what was asked for */
 	bool satisfied; /* all that was asked for is there; the rest is cut off */
-	uint64_t skip;	/* bytes to pass over first: 200 for a range */
-	uint64_t room;	/* bytes that may still come */
-	uint64_t told;	/* of `received`, to those who follow the watch */
+	uint64_t skip; /* bytes to pass over first: 200 for a range */
+	uint64_t room; /* bytes that may still come */
+	uint64_t told; /* of `received`, to those who follow the watch */
 };
 
 /* Makes the easy handle with everything the request says. -ENOMEM. */

@@ -1,4 +1,5 @@
-/* url: the few questions we ask about http and https addresses: whose they are, and how to write one.
+/* url: the few questions we ask about http and https addresses: whose they are, and how to write
+ * one.
  *
  * Ownership  Plain values.
  * Units      -

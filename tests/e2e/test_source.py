@@ -207,6 +207,24 @@ class Lies(Case):
 
 
 class Faults(Case):
+    @unittest.skipUnless(os.environ.get("LAZYRUN_SLOW_TESTS"), "takes a minute: set LAZYRUN_SLOW_TESTS")
+    def test_silence(self):
+        fake = self.fake()
+        fake.rule("/blobs/", "stall", at=500000, seconds=100, times=1)
+        began = time.monotonic()
+        r = self.download(fake)
+        self.good(r)
+        self.assertEqual(r.file, DATA)
+        self.assertLess(time.monotonic() - began, 45)
+
+    @unittest.skipUnless(os.environ.get("LAZYRUN_SLOW_TESTS"), "takes a minute: set LAZYRUN_SLOW_TESTS")
+    def test_a_registry_that_accepts_and_says_nothing(self):
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            host = "127.0.0.1:%d" % s.getsockname()[1]
+            began = time.monotonic()
+            self.bad(get(host, "manifest", "v1", timeout=120), ETIMEDOUT, host, "no answer in time")
+            self.assertLess(time.monotonic() - began, 100)
+
     def test_cut_and_resumed(self):
         fake = self.fake()
         fake.rule("/blobs/", "cut", at=500000, times=4)

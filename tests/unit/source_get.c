@@ -3,11 +3,12 @@
  *   source_get registry HOST REPOSITORY ACCESS-JSON COMMAND...   (ACCESS-JSON "-": none)
  *   source_get layout DIRECTORY "" "-" COMMAND...
  *
- * COMMANDs: manifest TAG|DIGEST; blob DIGEST SIZE; range DIGEST SIZE OFF N; download DIGEST SIZE FILE
- * FROM; ranges DIGEST SIZE N (many of 64 KiB, one after the other); parallel DIGEST SIZE N (many side
- * by side); start DIGEST SIZE FILE MS (a download that is given up); sleep MS. Several, separated by
- * "--", run one after the other on one source. Results go to standard output; the last line of standard error
- * is "requests N bytes N".
+ * COMMANDs: manifest TAG|DIGEST; blob DIGEST SIZE; range DIGEST SIZE OFF N; download DIGEST SIZE
+ * FILE FROM; ranges DIGEST SIZE N (many of 64 KiB, one after the other); parallel DIGEST SIZE N
+ * (many side by side); start DIGEST SIZE FILE MS (a download that is given up); sleep MS. Several,
+ * separated by
+ * "--", run one after the other on one source. Results go to standard output; the last line of
+ * standard error is "requests N bytes N".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +42,8 @@ static int get_manifest(struct source *s, const char *name)
 	char type[128], text[DIGEST_TEXT_MAX];
 	struct digest asked, is;
 	bool by_digest = digest_parse(name, strlen(name), &asked) == 0;
-	int r = source_get_manifest(s, by_digest ? NULL : name, by_digest ? &asked : NULL, &b, type, &is);
+	int r = source_get_manifest(s, by_digest ? NULL : name, by_digest ? &asked : NULL, &b, type,
+				    &is);
 
 	if (r < 0)
 		return r;
@@ -76,7 +78,8 @@ static int get_ranges(struct source *s, char **argv)
 	static char out[65536];
 
 	for (long i = strtol(argv[2], NULL, 10); i > 0; i--) {
-		int r = source_get_range(s, &d, (uint64_t)i * 4096 % (d.size - sizeof(out)), sizeof(out), out);
+		int r = source_get_range(s, &d, (uint64_t)i * 4096 % (d.size - sizeof(out)),
+					 sizeof(out), out);
 
 		if (r < 0)
 			return r;
@@ -102,7 +105,8 @@ static int download(struct source *s, char **argv)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	if (r == 0)
-		printf("complete %" PRIu64 " own-fd %d waits %u seconds %.3f\n", available, download_fd(w) != fd, n_waits,
+		printf("complete %" PRIu64 " own-fd %d waits %u seconds %.3f\n", available,
+		       download_fd(w) != fd, n_waits,
 		       (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
 	return r;
 }
@@ -204,6 +208,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", strerror(-r));
 	source_free(&s);
 	transport_counters(t, &counters);
-	fprintf(stderr, "requests %" PRIu64 " bytes %" PRIu64 "\n", counters.requests, counters.body_bytes);
+	fprintf(stderr, "requests %" PRIu64 " bytes %" PRIu64 "\n", counters.requests,
+		counters.body_bytes);
 	return r < 0 ? -r : 0;
 }

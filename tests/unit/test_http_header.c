@@ -21,7 +21,8 @@ static void parses_content_ranges(void **state)
 		{"bytes 0-0/1", 0, 0, 0, 1},
 		{"bytes 5-99/1234", 0, 5, 99, 1234},
 		{"Bytes  5-99/* ", 0, 5, 99, HTTP_HEADER_UNKNOWN},
-		{"bytes 18446744073709551613-18446744073709551614/*", 0, UINT64_MAX - 2, UINT64_MAX - 1, HTTP_HEADER_UNKNOWN},
+		{"bytes 18446744073709551613-18446744073709551614/*", 0, UINT64_MAX - 2,
+		 UINT64_MAX - 1, HTTP_HEADER_UNKNOWN},
 		{"bytes 0-18446744073709551615/*", -EBADMSG, 0, 0, 0},
 		{"bytes 0-18446744073709551616/*", -EBADMSG, 0, 0, 0},
 		{"bytes 0-99/99", -EBADMSG, 0, 0, 0},
@@ -42,8 +43,10 @@ static void parses_content_ranges(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint64_t first = 0, last = 0, total = 0;
 
-		assert_int_equal(http_header_content_range(cases[i].value, &first, &last, &total), cases[i].result);
-		assert_true(first == cases[i].first && last == cases[i].last && total == cases[i].total);
+		assert_int_equal(http_header_content_range(cases[i].value, &first, &last, &total),
+				 cases[i].result);
+		assert_true(first == cases[i].first && last == cases[i].last &&
+			    total == cases[i].total);
 	}
 }
 
@@ -73,7 +76,8 @@ static void parses_retry_after(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint64_t seconds = 0;
 
-		assert_int_equal(http_header_retry_after(cases[i].value, 784111777, &seconds), cases[i].result);
+		assert_int_equal(http_header_retry_after(cases[i].value, 784111777, &seconds),
+				 cases[i].result);
 		assert_true(seconds == cases[i].seconds);
 	}
 }
@@ -84,9 +88,12 @@ static void parses_challenges(void **state)
 	static const struct {
 		const char *value, *expected;
 	} cases[] = {
-		{"Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",scope=\"repository:a/b:pull\"",
+		{"Bearer "
+		 "realm=\"https://auth.docker.io/"
+		 "token\",service=\"registry.docker.io\",scope=\"repository:a/b:pull\"",
 		 "bearer|https://auth.docker.io/token|registry.docker.io|repository:a/b:pull|;"},
-		{"BASIC Realm = \"with \\\"quotes\\\", and a comma\"", "basic|with \"quotes\", and a comma|||;"},
+		{"BASIC Realm = \"with \\\"quotes\\\", and a comma\"",
+		 "basic|with \"quotes\", and a comma|||;"},
 		{"Basic realm=a, Bearer realm=\"https://x/\", error=\"insufficient_scope\"",
 		 "basic|a|||;bearer|https://x/|||insufficient_scope;"},
 		{"Negotiate\nBasic realm=\"b\"", "negotiate||||;basic|b|||;"},
@@ -110,8 +117,8 @@ static void parses_challenges(void **state)
 		char got[4096] = "";
 
 		while (http_header_challenge(&at, &c) == 0)
-			snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s|%s|%s|%s|%s;", c.scheme, c.realm,
-				 c.service, c.scope, c.error);
+			snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s|%s|%s|%s|%s;",
+				 c.scheme, c.realm, c.service, c.scope, c.error);
 		assert_string_equal(got, cases[i].expected);
 	}
 }

@@ -55,8 +55,8 @@ static void finds_the_origin(void **state)
 
 static void another_scheme_host_or_port_is_another_origin(void **state)
 {
-	static const char *const others[] = {"http://a.example:443/", "https://a.example:444/", "https://b.example/",
-					     "https://a.example.b/"};
+	static const char *const others[] = {"http://a.example:443/", "https://a.example:444/",
+					     "https://b.example/", "https://a.example.b/"};
 	struct url_origin a, b;
 
 	(void)state;
