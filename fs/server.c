@@ -1,3 +1,92 @@
+/* Puts the parts together; its own thread is the need thread. */
 #include "fs/server.h"
-#include <unistd.h>
-int server_run(const struct server_setup *setup) { (void)setup; for (;;) pause(); }
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/report.h"
+#include "fs/channel.h"
+#include "fs/ops.h"
+
+struct server {
+	const struct server_setup *setup;
+	struct image_views *views;
+	struct dir_cache *dirs;
+	struct reader *reader;
+	struct ops *ops;
+	struct fuse_session *se;
+	int end_fd;
+};
+
+/* Small however many threads answer, and a file for each layer. */
+static void set_limits(void)
+{
+	struct rlimit files;
+
+	mallopt(M_ARENA_MAX, 1);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static void receive_need(struct server *s)
+{
+	struct need n;
+
+	if (recv(s->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT) != sizeof(n))
+		return;
+	if (n.kind == NEED_INVALIDATE_IMAGE)
+		ops_image_removed(s->ops, s->se, n.number);
+	else if (n.kind == NEED_INVALIDATE_LAYER)
+		image_view_drop_layer(s->views, n.number);
+	else
+		reader_need(s->reader, &n);
+}
+
+static int run(struct server *s)
+{
+	for (;;) {
+		struct pollfd fds[] = {{.fd = s->end_fd, .events = POLLIN},
+				       {.fd = s->setup->need_fd, .events = POLLIN},
+				       {.fd = reader_event_fd(s->reader), .events = POLLIN}};
+
+		if (poll(fds, 3, reader_tick(s->reader)) < 0 && errno != EINTR)
+			return fail(errno, "poll: %s", strerror(errno));
+		if (fds[0].revents)
+			return 0;
+		if (fds[1].revents)
+			receive_need(s);
+	}
+}
+
+int server_run(const struct server_setup *setup)
+{
+	struct server s = {.setup = setup};
+	int r;
+
+	set_limits();
+	r = image_view_new(setup->store, setup->numbers, &s.views);
+	if (r == 0)
+		r = dir_cache_new(&s.dirs);
+	if (r == 0)
+		r = reader_new(setup->need_fd, &setup->control->parked_reads, &s.reader);
+	if (r == 0) {
+		struct ops_parts parts = {setup->numbers, s.views, s.dirs, s.reader};
+
+		r = ops_new(&parts, &s.ops);
+	}
+	if (r == 0)
+		r = ops_session(s.ops, &s.se);
+	if (r == 0)
+		r = channel_start(s.se, setup->control, setup->dev_fd, &s.end_fd);
+	if (r < 0)
+		return r == -ENODEV ? 0 : r;
+	/* Nothing is freed: workers may still be at it, and the process ends. */
+	return run(&s);
+}

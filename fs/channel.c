@@ -1,0 +1,160 @@
+/* Blocking reads of /dev/fuse by a few threads with small stacks. */
+#include "fs/channel.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/report.h"
+
+#define WORKERS 4
+#define WORKER_STACK (512u << 10) /* tree_dir_again() and a READ's bytes lie on it */
+#define REQUEST_SIZE (64u << 10)  /* the kernel wants room for max_write and a header */
+
+/* Newer than Debian 12's header: "send again what was read and not answered" (Linux 6.9). */
+#define NOTIFY_RESEND 7
+
+struct worker {
+	struct fuse_session *se;
+	int dev_fd, end_fd;
+};
+
+static struct worker self; /* the same for all; never changes after channel_start() */
+
+static ssize_t write_reply(int fd, struct iovec *parts, int n, void *data)
+{
+	ssize_t r = writev(fd, parts, n);
+
+	(void)data;
+	if (r < 0 && errno == ENOENT) { /* the reader is gone, or this is the reply to a replayed INIT */
+		const struct fuse_out_header *h = parts[0].iov_base;
+
+		return (ssize_t)h->len;
+	}
+	return r;
+}
+
+static ssize_t read_request(int fd, void *data, size_t size, void *user)
+{
+	(void)user;
+	return read(fd, data, size);
+}
+
+/* 1: a request. 0: try again. Negative: the mount is gone (-ENODEV), or worse. */
+static ssize_t receive(int dev_fd, void *data)
+{
+	ssize_t n = read(dev_fd, data, REQUEST_SIZE);
+
+	if (n > 0)
+		return n;
+	if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
+		return 0;
+	return n < 0 ? -errno : -EIO;
+}
+
+static void *work(void *argument)
+{
+	char data[REQUEST_SIZE] __attribute__((aligned(8)));
+
+	(void)argument;
+	for (;;) {
+		ssize_t n = receive(self.dev_fd, data);
+		struct fuse_buf buffer = {.mem = data, .size = n > 0 ? (size_t)n : 0};
+
+		if (n < 0 && n != -ENODEV)
+			fail((int)-n, "/dev/fuse: %s", strerror((int)-n));
+		if (n < 0)
+			break;
+		if (n > 0)
+			fuse_session_process_buf(self.se, &buffer);
+	}
+	eventfd_write(self.end_fd, 1);
+	return NULL;
+}
+
+static bool resend(int dev_fd)
+{
+	struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_RESEND};
+
+	return write(dev_fd, &h, sizeof(h)) == sizeof(h);
+}
+
+/* The first request on a new mount. Recorded before it is answered: from then on it can be replayed. */
+static int record_init(struct control *control, int dev_fd)
+{
+	char data[REQUEST_SIZE] __attribute__((aligned(8)));
+	const struct fuse_in_header *h = (const struct fuse_in_header *)data;
+	ssize_t n;
+
+	resend(dev_fd); /* a predecessor may have died between reading and recording */
+	do
+		n = receive(dev_fd, data);
+	while (n == 0);
+	if (n < 0)
+		return (int)n;
+	if ((size_t)n < sizeof(*h) || (size_t)n > sizeof(control->init) || h->opcode != FUSE_INIT)
+		return fail(EPROTO, "/dev/fuse does not begin with INIT");
+	memcpy(control->init, data, (size_t)n);
+	atomic_store(&control->init_size, (unsigned)n);
+	return 0;
+}
+
+static void replay_init(struct fuse_session *se, const struct control *control)
+{
+	char data[CONTROL_INIT_SIZE] __attribute__((aligned(8)));
+	struct fuse_buf buffer = {.mem = data, .size = atomic_load(&control->init_size)};
+
+	memcpy(data, control->init, buffer.size);
+	fuse_session_process_buf(se, &buffer);
+}
+
+static int start_workers(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int err = 0;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, WORKER_STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	for (int i = 0; err == 0 && i < WORKERS; i++)
+		err = pthread_create(&thread, &attributes, work, NULL);
+	pthread_attr_destroy(&attributes);
+	return err ? fail(err, "a thread cannot be made: %s", strerror(err)) : 0;
+}
+
+int channel_start(struct fuse_session *se, struct control *control, int dev_fd, int *ret_end_fd)
+{
+	static const struct fuse_custom_io io = {.writev = write_reply, .read = read_request};
+	_cleanup_(fd_close) int end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	bool successor = atomic_load(&control->init_size) > 0;
+	int r;
+
+	if (end_fd < 0)
+		return fail(errno, "eventfd: %s", strerror(errno));
+	r = fuse_session_custom_io(se, &io, dev_fd);
+	if (r < 0)
+		return fail(-r, "libfuse refuses our channel: %s", strerror(-r));
+	if (!successor) {
+		r = record_init(control, dev_fd);
+		if (r < 0)
+			return r;
+	}
+	replay_init(se, control);
+	if (successor && !resend(dev_fd))
+		fail(errno,
+		     "requests that the server before this one had read cannot be had again (%s; Linux 6.9 can): "
+		     "their readers wait until they are killed",
+		     strerror(errno));
+	self = (struct worker){se, dev_fd, end_fd};
+	r = start_workers();
+	if (r < 0)
+		return r;
+	*ret_end_fd = TAKE_FD(end_fd);
+	return 0;
+}

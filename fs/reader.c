@@ -1,0 +1,293 @@
+/* The list of parked reads, and the packets that ask for their pages. */
+#include "fs/reader.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/report.h"
+
+#define ASK_AGAIN_MS 5000 /* packets may be lost with a process; each only means "look again" */
+#define FULL_MS 20	  /* the fetcher's socket had no room */
+
+struct parked {
+	struct parked *next;
+	struct reader *reader;
+	fuse_req_t request;
+	struct image_view_layer *layer;
+	uint64_t off;
+	size_t size;
+	struct need ask;
+	int64_t asked; /* clock_ms(); 0: not yet */
+	bool interrupted;
+};
+
+struct reader {
+	int need_fd, event_fd;
+	atomic_uint *n_parked;
+	pthread_mutex_t lock; /* guards the list, and `interrupted` of what was parked */
+	struct parked *list;
+};
+
+int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret)
+{
+	struct reader *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->need_fd = need_fd;
+	r->n_parked = n_parked;
+	atomic_store(n_parked, 0); /* what a dead server had counted */
+	pthread_mutex_init(&r->lock, NULL);
+	r->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->event_fd < 0) {
+		free(r);
+		return fail(errno, "eventfd cannot be made");
+	}
+	*ret = r;
+	return 0;
+}
+
+void reader_free(struct reader **reader)
+{
+	struct reader *r = *reader;
+
+	if (!r)
+		return;
+	fd_close(&r->event_fd);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+	*reader = NULL;
+}
+
+int reader_event_fd(const struct reader *r)
+{
+	return r->event_fd;
+}
+
+static void wake(const struct reader *r)
+{
+	eventfd_write(r->event_fd, 1);
+}
+
+/* False: no room now. A fetcher that is gone is no error: the next one is asked again. */
+static bool ask(const struct reader *r, const struct need *n)
+{
+	return send(r->need_fd, n, sizeof(*n), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
+/* Called by libfuse with the request's lock held, so it must not answer: that would free the lock. */
+static void interrupted(fuse_req_t request, void *data)
+{
+	struct parked *p = data;
+
+	(void)request;
+	pthread_mutex_lock(&p->reader->lock);
+	p->interrupted = true;
+	pthread_mutex_unlock(&p->reader->lock);
+	wake(p->reader);
+}
+
+static void push(struct reader *r, struct parked *p)
+{
+	bool late;
+
+	pthread_mutex_lock(&r->lock);
+	p->next = r->list;
+	r->list = p;
+	late = p->interrupted;
+	pthread_mutex_unlock(&r->lock);
+	if (late)
+		wake(r); /* the first wake found it off the list */
+}
+
+/* 0, or the errno for the reader. */
+static int answer_code(int r)
+{
+	return r == -ENOMEM || r == -EINTR || r == -ENOSPC ? -r : EIO;
+}
+
+/* Trims a range to its missing pages: neighbours that are here need no fetching. */
+static struct need missing(const struct image_view_layer *l, uint64_t off, size_t size)
+{
+	uint64_t first = off / LAYER_PAGE, last = (off + size - 1) / LAYER_PAGE;
+
+	while (first < last && layer_store_present(l->store, first * LAYER_PAGE, 1))
+		first++;
+	while (last > first && layer_store_present(l->store, last * LAYER_PAGE, 1))
+		last--;
+	return (struct need){
+		.kind = NEED_PAGES, .number = l->number, .first_page = first, .n_pages = last - first + 1};
+}
+
+/* From the moment it is in the list, the need thread may answer and free it. */
+static void park(struct reader *r, struct parked *p)
+{
+	struct need n = p->ask;
+
+	atomic_fetch_add(r->n_parked, 1);
+	fuse_req_interrupt_func(p->request, interrupted, p); /* calls it at once when it is too late */
+	p->asked = clock_ms();
+	push(r, p);
+	if (ask(r, &n))
+		return;
+	pthread_mutex_lock(&r->lock);
+	for (struct parked *at = r->list; at; at = at->next)
+		if (at->ask.number == n.number && at->ask.first_page == n.first_page)
+			at->asked = 0;
+	pthread_mutex_unlock(&r->lock);
+	wake(r);
+}
+
+void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t off, size_t size)
+{
+	uint8_t data[READER_SIZE_MAX];
+	struct parked *p;
+	int err = size > sizeof(data) ? -EIO : layer_store_read(layer->store, data, size, off);
+
+	if (err == 0) {
+		fuse_reply_buf(request, (const char *)data, size);
+	} else if (err != -EAGAIN) {
+		fuse_reply_err(request, answer_code(err));
+	} else if (!(p = calloc(1, sizeof(*p)))) {
+		fuse_reply_err(request, ENOMEM);
+	} else {
+		*p = (struct parked){.reader = r,
+				     .request = request,
+				     .layer = layer,
+				     .off = off,
+				     .size = size,
+				     .ask = missing(layer, off, size)};
+		park(r, p);
+		return;
+	}
+	image_view_layer_close(&layer);
+}
+
+/* The need thread has taken it off the list. Once the function is gone, no callback runs any more. */
+static void end_parked(struct reader *r, struct parked *p, int err, const void *data)
+{
+	fuse_req_interrupt_func(p->request, NULL, NULL);
+	if (err)
+		fuse_reply_err(p->request, err);
+	else
+		fuse_reply_buf(p->request, data, p->size);
+	image_view_layer_close(&p->layer);
+	free(p);
+	atomic_fetch_sub(r->n_parked, 1);
+}
+
+static bool overlaps(const struct parked *p, const struct need *n)
+{
+	uint64_t first = p->off / LAYER_PAGE, last = (p->off + p->size - 1) / LAYER_PAGE;
+
+	return p->layer->number == n->number && n->n_pages > 0 && first <= n->first_page + (n->n_pages - 1) &&
+	       n->first_page <= last;
+}
+
+/* Takes off the list what a packet is about; with NULL what was interrupted. */
+static struct parked *take(struct reader *r, const struct need *n)
+{
+	struct parked *taken = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	for (struct parked **at = &r->list; *at;) {
+		struct parked *p = *at;
+
+		if (n ? overlaps(p, n) : p->interrupted) {
+			*at = p->next;
+			p->next = taken;
+			taken = p;
+		} else {
+			at = &p->next;
+		}
+	}
+	pthread_mutex_unlock(&r->lock);
+	return taken;
+}
+
+/* Looks again: all there, partly there (it goes on waiting), or broken. */
+static void try_again(struct reader *r, struct parked *p)
+{
+	uint8_t data[READER_SIZE_MAX];
+	int err = layer_store_read(p->layer->store, data, p->size, p->off);
+
+	if (err != -EAGAIN) {
+		end_parked(r, p, err < 0 ? answer_code(err) : 0, data);
+		return;
+	}
+	/* Some of it is still on its way, or was evicted meanwhile: to ask twice costs nothing. */
+	p->ask = missing(p->layer, p->off, p->size);
+	p->asked = ask(r, &p->ask) ? clock_ms() : 0;
+	push(r, p);
+}
+
+static void forget_asked(struct reader *r)
+{
+	pthread_mutex_lock(&r->lock);
+	for (struct parked *p = r->list; p; p = p->next)
+		p->asked = 0;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void reader_need(struct reader *r, const struct need *n)
+{
+	struct parked *p, *next;
+
+	if (n->kind == NEED_RESTART) {
+		forget_asked(r);
+		return;
+	}
+	if (n->kind != NEED_DONE && n->kind != NEED_FAILED)
+		return;
+	for (p = take(r, n); p; p = next) {
+		next = p->next;
+		if (n->kind == NEED_DONE)
+			try_again(r, p);
+		else
+			end_parked(r, p, n->error > 0 && n->error < 4096 ? answer_code(-(int)n->error) : EIO, NULL);
+	}
+}
+
+static int ask_again(struct reader *r)
+{
+	int64_t now = clock_ms();
+	int wait = -1;
+
+	pthread_mutex_lock(&r->lock);
+	for (struct parked *p = r->list; p; p = p->next) {
+		if (p->asked && now - p->asked < ASK_AGAIN_MS) {
+			if (wait < 0)
+				wait = ASK_AGAIN_MS;
+			continue;
+		}
+		if (!ask(r, &p->ask)) { /* it does not wait, so the lock may be held */
+			wait = FULL_MS;
+			break;
+		}
+		p->asked = now;
+		if (wait < 0)
+			wait = ASK_AGAIN_MS;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return wait;
+}
+
+int reader_tick(struct reader *r)
+{
+	struct parked *p, *next;
+	eventfd_t count;
+
+	eventfd_read(r->event_fd, &count);
+	for (p = take(r, NULL); p; p = next) {
+		next = p->next;
+		end_parked(r, p, EINTR, NULL);
+	}
+	return ask_again(r);
+}
