@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -529,6 +530,44 @@ class Proxies(Case):
         self.assertEqual(get("registry.invalid", "manifest", "v1", access=access).code, ECONNREFUSED)
         fake = self.fake()  # loopback goes direct
         self.good(get(fake.host, "manifest", "v1", access=access))
+
+
+    def test_tls_through_a_tunnel(self):
+        cert, key = make_certificate(self.dir, "registry.invalid")
+        fake = self.fake(tls=(cert, key), auth="token", user="u", password="p")
+        fake.realm = "https://registry.invalid/token"
+        asked = []
+
+        def pump(a, b):
+            try:
+                while data := a.recv(65536):
+                    b.sendall(data)
+            except OSError:
+                pass
+            b.close()
+
+        def serve(listener):
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += client.recv(4096)
+                asked.append(head.split(b"\r\n")[0])
+                server = socket.create_connection(("127.0.0.1", fake.port))
+                client.sendall(b"HTTP/1.1 200 Connection established\r\nDocker-Content-Digest: sha256:no\r\n\r\n")
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        access = {"ca_file": cert, "proxy": {"https_proxy": "http://127.0.0.1:%d" % listener.getsockname()[1]},
+                  "auths": {"registry.invalid": {"username": "u", "password": "p"}}}
+        self.good(get("registry.invalid", "manifest", "v1", "--", "range", fake.digest, fake.size, 5, 10, access=access))
+        self.assertEqual(set(asked), {b"CONNECT registry.invalid:443 HTTP/1.1"})
 
 
 class Layouts(Case):
