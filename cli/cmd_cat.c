@@ -13,6 +13,7 @@
 #include "cli/command_table.h"
 #include "cli/image_files.h"
 #include "cli/output.h"
+#include "cli/worker.h"
 
 #define COPY_SIZE (128u << 10)
 
@@ -62,6 +63,7 @@ static int cat_one(const struct image_files *f, const char *path, char *buffer)
 		if (n < 0)
 			return fail(errno, "%s cannot be read: %s; the server's log says why (`lazyrun status` names "
 					   "it)", path, strerror(errno));
+		worker_step();
 		r = output_raw(buffer, (size_t)n);
 	}
 	return r;
@@ -85,8 +87,8 @@ int cmd_cat(int argc, char **argv)
 		return r < 0 ? r : 0;
 	options.image = o.operands[0];
 	r = image_files_open(&options, &f);
-	if (r < 0)
-		return r;
+	if (r != 0)
+		return r < 0 ? r : f.exit_code;
 	/* As cat(1): the others are still written. */
 	for (int i = 1; i < o.n_operands; i++) {
 		r = cat_one(&f, o.operands[i], buffer);

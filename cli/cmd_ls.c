@@ -18,6 +18,7 @@
 #include "cli/command_table.h"
 #include "cli/image_files.h"
 #include "cli/output.h"
+#include "cli/worker.h"
 
 struct listing {
 	const struct image_files *files;
@@ -120,6 +121,7 @@ static int show(struct listing *l, int at_fd, const char *name, const char *path
 
 	if (fstatat(at_fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
 		return fail(errno, "%s: %s", path, strerror(errno));
+	worker_step();
 	*ret_st = st;
 	if (S_ISLNK(st.st_mode)) {
 		ssize_t n = readlinkat(at_fd, name, target, sizeof(target) - 1);
@@ -291,8 +293,8 @@ int cmd_ls(int argc, char **argv)
 	if (l.json && !(l.rows = json_object_new_array()))
 		return -ENOMEM;
 	r = image_files_open(&options, &f);
-	if (r < 0)
-		return r;
+	if (r != 0)
+		return r < 0 ? r : f.exit_code;
 	r = list(&l, o.n_operands > 1 ? o.operands[1] : "/");
 	if (r == 0 && l.json)
 		r = output_json(l.rows);

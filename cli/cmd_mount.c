@@ -62,6 +62,8 @@ int cmd_mount(int argc, char **argv)
 	r = whole_path(o.operands[1], dir);
 	if (r == 0)
 		r = image_files_open(&options, &f);
+	if (r > 0)
+		return f.exit_code;
 	/* Before the mount: a server that leaves in between would leave it dead. */
 	if (r == 0)
 		r = image_files_hold(f.image->client, dir, true);

@@ -10,6 +10,7 @@
 #include "base/json_field.h"
 #include "base/report.h"
 #include "cli/client.h"
+#include "cli/worker.h"
 
 int image_files_open(const struct ensure_options *options, struct image_files *f)
 {
@@ -20,6 +21,9 @@ int image_files_open(const struct ensure_options *options, struct image_files *f
 	if (r == 0)
 		r = client_join(f->image->client);
 	if (r < 0)
+		return r;
+	r = worker_start(f->image->client, options->image, &f->exit_code);
+	if (r != 0)
 		return r;
 	/* By path: run_fd belongs to the namespace we came from, where nothing is mounted. */
 	if (snprintf(f->root_path, sizeof(f->root_path), "%s/fs/images/%s", f->store->run_path,

@@ -21,8 +21,11 @@ struct image_files {
 	struct ensure_result *image; /* holds the connection: the server stays */
 	char root_path[PATH_MAX];
 	int root_fd; /* O_PATH */
+	int exit_code;
 };
 
+/* Returns 0 in the process that goes on with the command, where the image may be read (worker.h): call
+ * worker_step() as it proceeds. Returns 1 in its watcher when that one has ended, with exit_code set. */
 int image_files_open(const struct ensure_options *options, struct image_files *f);
 void image_files_close(struct image_files *f);
 

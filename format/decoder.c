@@ -18,8 +18,10 @@
 #define ZSTD_MAGIC_BYTES 4u
 
 enum place {
-	BEFORE_UNIT, /* where a gzip member or zstd frame may begin; the stream may end here, if not empty */
-	IN_HEAD,     /* gzip: in a member's header; zstd: fewer than four bytes of the next frame are there */
+	BEFORE_UNIT, /* where a gzip member or zstd frame may begin; the stream may end here, if not
+			empty */
+	IN_HEAD, /* gzip: in a member's header; zstd: fewer than four bytes of the next frame are
+		    there */
 	IN_UNIT,
 	IN_ZEROS, /* gzip: padding behind the last member, as gzip(1) ignores it */
 	FAILED,
@@ -139,8 +141,8 @@ static int gzip_head(struct decoder *d, const uint8_t *in, size_t in_size, size_
 	return 0;
 }
 
-static int gzip_run(struct decoder *d, const uint8_t *in, size_t in_size, size_t *ret_in, uint8_t *out,
-		    size_t out_size, size_t *ret_out)
+static int gzip_run(struct decoder *d, const uint8_t *in, size_t in_size, size_t *ret_in,
+		    uint8_t *out, size_t out_size, size_t *ret_out)
 {
 	struct inflate_state *s = d->gzip;
 	int r;
@@ -152,7 +154,8 @@ static int gzip_run(struct decoder *d, const uint8_t *in, size_t in_size, size_t
 			return gzip_zeros(d, in, in_size, ret_in);
 		return gzip_head(d, in, in_size, ret_in);
 	}
-	/* ISA-L counts in 32 bits and keeps no pointer across calls. It never writes to its input. */
+	/* ISA-L counts in 32 bits and keeps no pointer across calls. It never writes to its input.
+	 */
 	s->next_in = (uint8_t *)in;
 	s->avail_in = (uint32_t)(in_size < 1u << 30 ? in_size : 1u << 30);
 	s->next_out = out;
@@ -162,7 +165,9 @@ static int gzip_run(struct decoder *d, const uint8_t *in, size_t in_size, size_t
 	*ret_out = (size_t)(s->next_out - out);
 	d->packed += *ret_in;
 	if (r < 0)
-		return gzip_fail(d, r == ISAL_INCORRECT_CHECKSUM ? "wrong checksum or size of a member" : "corrupt data");
+		return gzip_fail(d, r == ISAL_INCORRECT_CHECKSUM
+					    ? "wrong checksum or size of a member"
+					    : "corrupt data");
 	if (s->block_state == ISAL_BLOCK_FINISH) {
 		d->place = BEFORE_UNIT;
 		d->n_units++;
@@ -177,12 +182,15 @@ static int zstd_fail(struct decoder *d, size_t code)
 	d->place = FAILED;
 	switch (ZSTD_getErrorCode(code)) {
 	case ZSTD_error_frameParameter_windowTooLarge:
-		return fail(EFBIG, "zstd: a frame needs a window over %u MiB, near packed byte %" PRIu64,
+		return fail(EFBIG,
+			    "zstd: a frame needs a window over %u MiB, near packed byte %" PRIu64,
 			    1u << (LIMIT_ZSTD_WINDOW_LOG - 20), d->packed);
 	case ZSTD_error_memory_allocation:
 		return -ENOMEM;
 	case ZSTD_error_dictionary_wrong:
-		return fail(EOPNOTSUPP, "zstd: a frame needs a dictionary, near packed byte %" PRIu64, d->packed);
+		return fail(EOPNOTSUPP,
+			    "zstd: a frame needs a dictionary, near packed byte %" PRIu64,
+			    d->packed);
 	default:
 		return fail(EBADMSG, "zstd: %s near packed byte %" PRIu64, text, d->packed);
 	}
@@ -209,7 +217,8 @@ static int zstd_magic(struct decoder *d, const uint8_t *in, size_t in_size, size
 		return 0;
 	if (!is_zstd_magic(d->magic)) {
 		d->place = FAILED;
-		return fail(EBADMSG, "zstd: wrong magic of a frame near packed byte %" PRIu64, d->packed);
+		return fail(EBADMSG, "zstd: wrong magic of a frame near packed byte %" PRIu64,
+			    d->packed);
 	}
 	d->magic_size = 0;
 	d->place = IN_UNIT;
@@ -217,8 +226,8 @@ static int zstd_magic(struct decoder *d, const uint8_t *in, size_t in_size, size
 	return ZSTD_isError(r) ? zstd_fail(d, r) : 0;
 }
 
-static int zstd_run(struct decoder *d, const uint8_t *in, size_t in_size, size_t *ret_in, uint8_t *out,
-		    size_t out_size, size_t *ret_out)
+static int zstd_run(struct decoder *d, const uint8_t *in, size_t in_size, size_t *ret_in,
+		    uint8_t *out, size_t out_size, size_t *ret_out)
 {
 	ZSTD_inBuffer from = {in, in_size, 0};
 	ZSTD_outBuffer to = {out, out_size, 0};
@@ -277,7 +286,8 @@ int decoder_run(struct decoder *d, const void *in, size_t in_size, size_t *ret_i
 {
 	size_t in_pos = 0, out_pos = 0;
 
-	/* A member or frame may end, or be empty, inside one piece: go on until a side is used up. */
+	/* A member or frame may end, or be empty, inside one piece: go on until a side is used up.
+	 */
 	while (d->place != FAILED && out_pos < out_size) {
 		size_t n_in = 0, n_out = 0;
 		int r;
@@ -289,7 +299,8 @@ int decoder_run(struct decoder *d, const void *in, size_t in_size, size_t *ret_i
 		in_pos += n_in;
 		out_pos += n_out;
 		if (in_pos == in_size || (!n_in && !n_out))
-			break; /* what is held back came before this piece's end, or `out` is full */
+			break; /* what is held back came before this piece's end, or `out` is full
+				*/
 	}
 	*ret_in = in_pos;
 	*ret_out = out_pos;
@@ -305,8 +316,9 @@ int decoder_finish(struct decoder *d)
 	if (d->place == FAILED)
 		return -EBADMSG; /* reported when it happened */
 	if (d->place == IN_UNIT || d->place == IN_HEAD)
-		return fail(EBADMSG, "%s: the stream stops in the middle of a %s, at packed byte %" PRIu64, name,
-			    d->kind == DECODER_GZIP ? "member" : "frame", d->packed);
+		return fail(EBADMSG,
+			    "%s: the stream stops in the middle of a %s, at packed byte %" PRIu64,
+			    name, d->kind == DECODER_GZIP ? "member" : "frame", d->packed);
 	if (!d->n_units)
 		return fail(EBADMSG, "%s: the stream is empty", name);
 	return 0;

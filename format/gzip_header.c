@@ -17,11 +17,11 @@ enum field {
 };
 
 enum flag { /* bit 0, FTEXT, is a hint */
-	FLAG_CHECKSUM = 1 << 1,
-	FLAG_EXTRA = 1 << 2,
-	FLAG_NAME = 1 << 3,
-	FLAG_COMMENT = 1 << 4,
-	FLAG_RESERVED = 0xe0,
+	    FLAG_CHECKSUM = 1 << 1,
+	    FLAG_EXTRA = 1 << 2,
+	    FLAG_NAME = 1 << 3,
+	    FLAG_COMMENT = 1 << 4,
+	    FLAG_RESERVED = 0xe0,
 };
 
 static bool has(const struct gzip_header *h, enum field f)

@@ -48,10 +48,11 @@ int member_path_check(const char *text, struct member_path *ret)
 			return fail(EBADMSG, "member %.200s: its path climbs with \"..\"", text);
 		extra = name.last && !strncmp(name.name, ".wh.", 4) ? WHITEOUT_EXTRA : 0;
 		if (name.size > LIMIT_NAME_SIZE + extra)
-			return fail(EFBIG, "member %.200s: a name of %zu bytes, allowed are %u", text,
-				    name.size, LIMIT_NAME_SIZE);
+			return fail(EFBIG, "member %.200s: a name of %zu bytes, allowed are %u",
+				    text, name.size, LIMIT_NAME_SIZE);
 		if (++walk.n_components > LIMIT_DEPTH)
-			return fail(EFBIG, "member %.200s: more than %u directories deep", text, LIMIT_DEPTH);
+			return fail(EFBIG, "member %.200s: more than %u directories deep", text,
+				    LIMIT_DEPTH);
 	}
 	/* `at` stands at the NUL. */
 	if ((size_t)(walk.at - text) > LIMIT_PATH_SIZE + extra)

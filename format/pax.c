@@ -99,7 +99,8 @@ static int read_number(const struct record *r, uint64_t *ret)
 	return 0;
 }
 
-/* [-]seconds[.fraction]; what is finer than a nanosecond is cut off, then "-1.5" is -2 s + 0.5 s. */
+/* [-]seconds[.fraction]; what is finer than a nanosecond is cut off, then "-1.5" is -2 s + 0.5 s.
+ */
 static int read_time(const struct record *r, int64_t *ret, uint32_t *ret_nsec)
 {
 	const char *end = r->value + r->value_size, *at = r->value;
@@ -108,7 +109,8 @@ static int read_time(const struct record *r, int64_t *ret, uint32_t *ret_nsec)
 	uint64_t seconds;
 	int64_t t;
 
-	if (read_digits(at + minus, end, &seconds, &at) < 0 || seconds > (uint64_t)INT64_MAX + minus)
+	if (read_digits(at + minus, end, &seconds, &at) < 0 ||
+	    seconds > (uint64_t)INT64_MAX + minus)
 		return -EBADMSG;
 	if (at < end && *at++ != '.')
 		return -EBADMSG;
@@ -190,7 +192,8 @@ static int add_value(struct pax *p, const struct key *k, const struct record *r)
 		e = read_number(r, &number);
 		if (e < 0)
 			return e;
-		return k->value == MAP_SIZE ? sparse_map_size(&p->map, number) : sparse_map_offset(&p->map, number);
+		return k->value == MAP_SIZE ? sparse_map_size(&p->map, number)
+					    : sparse_map_offset(&p->map, number);
 	}
 	return -EINVAL;
 }
@@ -201,7 +204,8 @@ static int add_record(struct pax *p, const struct record *r, bool global)
 	int e;
 
 	if (r->key_size >= sizeof(xattr) - 1 && !memcmp(r->key, xattr, sizeof(xattr) - 1))
-		return add_xattr(p, r->key + sizeof(xattr) - 1, r->key_size - (sizeof(xattr) - 1), r);
+		return add_xattr(p, r->key + sizeof(xattr) - 1, r->key_size - (sizeof(xattr) - 1),
+				 r);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		const struct key *k = &keys[i];
 
@@ -242,7 +246,8 @@ static int read_record(const char *at, const char *end, struct record *ret, cons
 	equals = memchr(at, '=', (size_t)(end - 1 - at));
 	if (!equals || equals == at || memchr(at, '\0', (size_t)(equals - at)))
 		return -EBADMSG;
-	*ret = (struct record){at, equals + 1, (size_t)(equals - at), (size_t)(end - 1 - (equals + 1))};
+	*ret = (struct record){at, equals + 1, (size_t)(equals - at),
+			       (size_t)(end - 1 - (equals + 1))};
 	*ret_end = end;
 	return 0;
 }
@@ -268,13 +273,15 @@ int pax_add(struct pax *p, const void *records, size_t size, bool global, const 
 	while (at < end) {
 		r = read_record(at, end, &record, &at);
 		if (r < 0)
-			return fail(EBADMSG, "pax header %.200s: its records do not fit together", name);
+			return fail(EBADMSG, "pax header %.200s: its records do not fit together",
+				    name);
 		r = add_record(p, &record, global);
 		if (r == -ENOMEM)
 			return r;
 		if (r < 0)
 			return fail(-r, "pax header %.200s: %.*s %s", name,
-				    (int)(record.key_size < 100 ? record.key_size : 100), record.key, reason(r));
+				    (int)(record.key_size < 100 ? record.key_size : 100),
+				    record.key, reason(r));
 	}
 	return 0;
 }
@@ -299,7 +306,8 @@ static int append_xattrs(const struct pax *p, struct bytes *room)
 	for (size_t i = 0; i < p->xattrs.size / sizeof(struct pax_xattr); i++) {
 		const struct pax_xattr *x = (const struct pax_xattr *)p->xattrs.data + i;
 		struct ordered to = {
-			.xattr = {pax_text(p, x->name_off), p->text.data + x->value_off, x->value_size},
+			.xattr = {pax_text(p, x->name_off), p->text.data + x->value_off,
+				  x->value_size},
 			.order = room->size,
 		};
 		int r;
@@ -335,7 +343,8 @@ int pax_xattrs(const struct pax *local, const struct pax *global, struct bytes *
 		if (i + 1 < n_in && !strcmp(x.name, in[i + 1].xattr.name))
 			continue;
 		size += strlen(x.name) + x.value_size;
-		/* The answer is the smaller struct, so it never overtakes what is still to be read. */
+		/* The answer is the smaller struct, so it never overtakes what is still to be read.
+		 */
 		memcpy(room->data + n++ * sizeof(x), &x, sizeof(x));
 	}
 	if (size > LIMIT_XATTRS_SIZE)

@@ -148,8 +148,8 @@ int sparse_map_entries(struct sparse_map *m, const uint8_t *entries, size_t n)
 
 		if (!entry[0])
 			return 0; /* ends the block's list, as GNU and BSD tar have it */
-		if (tar_header_number(entry, 12, &off) < 0 || tar_header_number(entry + 12, 12, &size) < 0 ||
-		    off < 0 || size < 0)
+		if (tar_header_number(entry, 12, &off) < 0 ||
+		    tar_header_number(entry + 12, 12, &size) < 0 || off < 0 || size < 0)
 			return -EBADMSG;
 		r = sparse_map_offset(m, (uint64_t)off);
 		if (r == 0)
@@ -160,7 +160,8 @@ int sparse_map_entries(struct sparse_map *m, const uint8_t *entries, size_t n)
 	return 0;
 }
 
-int sparse_map_place(struct sparse_map *m, uint64_t file_size, uint64_t body_off, uint64_t body_size)
+int sparse_map_place(struct sparse_map *m, uint64_t file_size, uint64_t body_off,
+		     uint64_t body_size)
 {
 	if (m->half || m->end > file_size || m->data_size != body_size)
 		return -EBADMSG;

@@ -1,4 +1,5 @@
-/* Walks a tar stream block by block: collects headers, skips bodies by arithmetic, tells members. */
+/* Walks a tar stream block by block: collects headers, skips bodies by arithmetic, tells members.
+ */
 #include "format/tar.h"
 
 #include <errno.h>
@@ -27,20 +28,20 @@ enum {
 enum state {
 	AT_HEADER,
 	IN_EXTENSION, /* blocks of an old GNU sparse map */
-	IN_META,      /* the body of a pax header or a GNU long name */
-	IN_MAP,	      /* a pax 1.0 sparse map, at the start of a body */
-	IN_BODY,      /* skipped */
+	IN_META, /* the body of a pax header or a GNU long name */
+	IN_MAP, /* a pax 1.0 sparse map, at the start of a body */
+	IN_BODY, /* skipped */
 	AT_END,
 	FAILED,
 };
 
 struct tar {
 	enum state state;
-	uint64_t pos;	/* bytes of the stream taken */
-	uint64_t left;	/* of the body, or of what is collected */
-	uint32_t pad;	/* behind the body, up to a block's edge */
+	uint64_t pos; /* bytes of the stream taken */
+	uint64_t left; /* of the body, or of what is collected */
+	uint32_t pad; /* behind the body, up to a block's edge */
 	bool zero_seen; /* one of the two zero blocks at the end */
-	bool told;	/* the caller has `member`, which points into us */
+	bool told; /* the caller has `member`, which points into us */
 	size_t block_size;
 	uint8_t block[BLOCK]; /* a block that came in pieces */
 	struct bytes meta;
@@ -75,7 +76,8 @@ static int map_fail(struct tar *t, int r)
 	if (r == -ENOMEM)
 		return r;
 	if (r == -EFBIG)
-		return fail(EFBIG, "member %.200s: over %u sparse fragments", t->member.path, LIMIT_SPARSE_ENTRIES);
+		return fail(EFBIG, "member %.200s: over %u sparse fragments", t->member.path,
+			    LIMIT_SPARSE_ENTRIES);
 	return fail(EBADMSG, "member %.200s: its sparse map does not fit it", t->member.path);
 }
 
@@ -117,7 +119,8 @@ static int begin_gnu_sparse(struct tar *t, const uint8_t *block)
 	if (tar_header_number(block + GNU_REAL_SIZE, 12, &size) < 0 || size < 0)
 		return map_fail(t, -EBADMSG);
 	if ((uint64_t)size > LIMIT_LAYER_FILE_SIZE)
-		return fail(EFBIG, "member %.200s: over %" PRIu64 " GiB", t->member.path, LIMIT_LAYER_FILE_SIZE >> 30);
+		return fail(EFBIG, "member %.200s: over %" PRIu64 " GiB", t->member.path,
+			    LIMIT_LAYER_FILE_SIZE >> 30);
 	t->member.size = (uint64_t)size;
 	r = sparse_map_entries(&t->extras.local.map, block + GNU_ENTRIES, GNU_N_ENTRIES);
 	if (r < 0)
@@ -146,8 +149,8 @@ static int begin_member(struct tar *t, const uint8_t *block)
 	if (r < 0)
 		return r;
 	if (t->pos > LIMIT_LAYER_FILE_SIZE || t->left > LIMIT_LAYER_FILE_SIZE - t->pos)
-		return fail(EFBIG, "member %.200s: with it the layer is over %" PRIu64 " GiB", t->member.path,
-			    LIMIT_LAYER_FILE_SIZE >> 30);
+		return fail(EFBIG, "member %.200s: with it the layer is over %" PRIu64 " GiB",
+			    t->member.path, LIMIT_LAYER_FILE_SIZE >> 30);
 	t->pad = padding(t->left);
 	switch (sparse) {
 	case TAR_SPARSE_NONE:
@@ -201,7 +204,9 @@ static int begin_meta(struct tar *t)
 	int r;
 
 	if (t->header.size > LIMIT_PAX_SIZE)
-		return fail(EFBIG, "member %.200s: an extended header of %" PRIu64 " bytes, allowed are %u",
+		return fail(EFBIG,
+			    "member %.200s: an extended header of %" PRIu64
+			    " bytes, allowed are %u",
 			    t->header.path, t->header.size, LIMIT_PAX_SIZE);
 	t->left = t->header.size;
 	t->pad = padding(t->left);
@@ -220,18 +225,23 @@ static int end_header(struct tar *t, const uint8_t *block)
 	if (r < 0 && t->pos == BLOCK)
 		return fail(EBADMSG, "the layer is not a tar archive");
 	if (r < 0)
-		return fail(EBADMSG, "the tar header at byte %" PRIu64 " has a wrong checksum, behind member %.200s",
+		return fail(EBADMSG,
+			    "the tar header at byte %" PRIu64
+			    " has a wrong checksum, behind member %.200s",
 			    t->pos - BLOCK, t->header.path);
 	if (r == 0) {
 		if (t->zero_seen)
 			t->state = AT_END;
 		t->zero_seen = true;
 		if (t->extras.pending)
-			return fail(EBADMSG, "the tar ends behind an extended header, at byte %" PRIu64, t->pos);
+			return fail(EBADMSG,
+				    "the tar ends behind an extended header, at byte %" PRIu64,
+				    t->pos);
 		return 0;
 	}
 	if (t->zero_seen)
-		return fail(EBADMSG, "the tar goes on behind a block of zeros, at byte %" PRIu64, t->pos - BLOCK);
+		return fail(EBADMSG, "the tar goes on behind a block of zeros, at byte %" PRIu64,
+			    t->pos - BLOCK);
 	r = tar_header_read(block, &t->header);
 	if (r < 0)
 		return r;
@@ -389,6 +399,8 @@ int tar_finish(struct tar *t)
 	case IN_MAP:
 		break;
 	}
-	return fail(EBADMSG, "the tar stops in the middle of a member, at byte %" PRIu64 ", last seen was %.200s",
+	return fail(EBADMSG,
+		    "the tar stops in the middle of a member, at byte %" PRIu64
+		    ", last seen was %.200s",
 		    t->pos, t->header.path);
 }

@@ -83,7 +83,8 @@ int tar_header_check(const uint8_t *block)
 	}
 	if (tar_header_number(block + CHECKSUM, 8, &want) < 0)
 		return -EBADMSG;
-	return want == (int64_t)plain || want == (int64_t)plain - 256 * (int64_t)sign ? 1 : -EBADMSG;
+	return want == (int64_t)plain || want == (int64_t)plain - 256 * (int64_t)sign ? 1
+										      : -EBADMSG;
 }
 
 static enum tar_header_format format_of(const uint8_t *block)
@@ -125,9 +126,12 @@ int tar_header_read(const uint8_t *block, struct tar_header *ret)
 		int64_t *to;
 		size_t off, size;
 	} numbers[] = {
-		{"mode", &h.mode, MODE, 8},    {"uid", &h.uid, UID, 8},
-		{"gid", &h.gid, GID, 8},       {"size", &size, SIZE, 12},
-		{"mtime", &h.mtime, MTIME, 12}, {"device number", &h.major, MAJOR, 8},
+		{"mode", &h.mode, MODE, 8},
+		{"uid", &h.uid, UID, 8},
+		{"gid", &h.gid, GID, 8},
+		{"size", &size, SIZE, 12},
+		{"mtime", &h.mtime, MTIME, 12},
+		{"device number", &h.major, MAJOR, 8},
 		{"device number", &h.minor, MINOR, 8},
 	};
 
@@ -140,7 +144,8 @@ int tar_header_read(const uint8_t *block, struct tar_header *ret)
 		if (numbers[i].off >= MAJOR && (!device || h.format == TAR_HEADER_V7))
 			continue;
 		if (tar_header_number(block + numbers[i].off, numbers[i].size, numbers[i].to) < 0)
-			return fail(EBADMSG, "member %.200s: its %s is not a number", h.path, numbers[i].name);
+			return fail(EBADMSG, "member %.200s: its %s is not a number", h.path,
+				    numbers[i].name);
 	}
 	if (size < 0)
 		return fail(EBADMSG, "member %.200s: its size is negative", h.path);

@@ -69,8 +69,8 @@ static int read_type(const struct tar_header *h, struct tar_member *m, bool *ret
 		m->type = TAR_FIFO;
 		return 0;
 	default:
-		return fail(EOPNOTSUPP, "member %.200s: its type '%c' (0x%02x) is not supported", m->path, h->type,
-			    (unsigned char)h->type);
+		return fail(EOPNOTSUPP, "member %.200s: its type '%c' (0x%02x) is not supported",
+			    m->path, h->type, (unsigned char)h->type);
 	}
 }
 
@@ -90,16 +90,21 @@ static int read_sparse(const struct tar_header *h, const struct pax *p, struct t
 	}
 	if (!(p->set & version) && !map)
 		return 0;
-	if (!(p->set & version) || ((p->set & version) == version && !p->sparse_major && p->sparse_minor < 2))
+	if (!(p->set & version) ||
+	    ((p->set & version) == version && !p->sparse_major && p->sparse_minor < 2))
 		*ret = TAR_SPARSE_LISTED;
 	else if ((p->set & version) == version && p->sparse_major == 1 && !p->sparse_minor && !map)
 		*ret = TAR_SPARSE_IN_BODY;
 	else
-		return fail(EOPNOTSUPP, "member %.200s: this version of sparse is not supported", m->path);
-	if (*ret == TAR_SPARSE_LISTED && p->set & PAX_SPARSE_BLOCKS && p->sparse_blocks != p->map.n_entries)
+		return fail(EOPNOTSUPP, "member %.200s: this version of sparse is not supported",
+			    m->path);
+	if (*ret == TAR_SPARSE_LISTED && p->set & PAX_SPARSE_BLOCKS &&
+	    p->sparse_blocks != p->map.n_entries)
 		return fail(EBADMSG, "member %.200s: its sparse map is short", m->path);
 	if (p->set & PAX_SPARSE_SIZE)
 		m->size = p->sparse_size;
+	if (p->set & PAX_SPARSE_NAME)
+		m->path = pax_text(p, p->sparse_name_off);
 	return 0;
 }
 
@@ -111,8 +116,6 @@ static void read_texts(const struct tar_header *h, const struct tar_extras *x, s
 	m->path = p ? pax_text(p, p->path_off) : h->path;
 	if (x->long_path.size)
 		m->path = (const char *)x->long_path.data;
-	if (x->local.set & PAX_SPARSE_NAME)
-		m->path = pax_text(&x->local, x->local.sparse_name_off);
 	p = pax_choose(&x->local, &x->global, PAX_LINK);
 	m->link = p ? pax_text(p, p->link_off) : h->link;
 	if (x->long_link.size)
@@ -128,7 +131,8 @@ static int read_owner(const struct tar_member *m, const char *what, uint64_t id,
 	return 0;
 }
 
-static int read_numbers(const struct tar_header *h, const struct tar_extras *x, struct tar_member *m)
+static int read_numbers(const struct tar_header *h, const struct tar_extras *x,
+			struct tar_member *m)
 {
 	const struct pax *p;
 	int r;
@@ -165,8 +169,8 @@ static int read_link(struct tar_member *m)
 	if (!size)
 		return fail(EBADMSG, "member %.200s: a link without a target", m->path);
 	if (size > LIMIT_PATH_SIZE)
-		return fail(EFBIG, "member %.200s: a link target of %zu bytes, allowed are %u", m->path, size,
-			    LIMIT_PATH_SIZE);
+		return fail(EFBIG, "member %.200s: a link target of %zu bytes, allowed are %u",
+			    m->path, size, LIMIT_PATH_SIZE);
 	return 0;
 }
 
@@ -198,10 +202,12 @@ int tar_member_fill(const struct tar_header *h, struct tar_extras *x, struct tar
 	if (m.sparse && m.type != TAR_FILE)
 		return fail(EBADMSG, "member %.200s: sparse, but not a file", m.path);
 	if (m.size > LIMIT_LAYER_FILE_SIZE || body_size > LIMIT_LAYER_FILE_SIZE)
-		return fail(EFBIG, "member %.200s: over %" PRIu64 " GiB", m.path, LIMIT_LAYER_FILE_SIZE >> 30);
+		return fail(EFBIG, "member %.200s: over %" PRIu64 " GiB", m.path,
+			    LIMIT_LAYER_FILE_SIZE >> 30);
 	r = pax_xattrs(&x->local, &x->global, &x->xattrs, &m.n_xattrs);
 	if (r == -EFBIG)
-		return fail(EFBIG, "member %.200s: over %u bytes of xattrs", m.path, LIMIT_XATTRS_SIZE);
+		return fail(EFBIG, "member %.200s: over %u bytes of xattrs", m.path,
+			    LIMIT_XATTRS_SIZE);
 	if (r < 0)
 		return r;
 	m.xattrs = (const struct tar_xattr *)x->xattrs.data;

@@ -37,7 +37,8 @@ int whiteout_classify(const struct member_path *path, struct whiteout *ret)
 			break;
 		}
 		if (!n.last || equals(&n, ".wh.") || equals(&n, ".wh..") || equals(&n, ".wh..."))
-			return fail(EBADMSG, "member %.200s: a whiteout that names no file", path->text);
+			return fail(EBADMSG, "member %.200s: a whiteout that names no file",
+				    path->text);
 		w = (struct whiteout){WHITEOUT_NAME, n.name + 4, n.size - 4};
 	}
 	*ret = w;

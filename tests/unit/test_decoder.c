@@ -94,7 +94,8 @@ static int unpack(enum decoder_kind kind, const struct bytes *packed, size_t in_
 		assert_int_equal(bytes_reserve(ret, out_piece), 0);
 		/* A copy of its own size: reads behind the piece are seen by the address sanitizer. */
 		uint8_t *piece = malloc(size ? size : 1);
-		memcpy(piece, packed->data + pos, size);
+		if (size)
+			memcpy(piece, packed->data + pos, size);
 		r = decoder_run(d, piece, size, &n_in, ret->data + ret->size, out_piece, &n_out);
 		free(piece);
 		if (r < 0) {

@@ -147,7 +147,7 @@ class Oracle(unittest.TestCase):
         self.assertEqual(members, dump(archive, 333))
         return members
 
-    def same_as_tree(self, tree, archive, nsec=False, xattrs=False):
+    def same_as_tree(self, tree, archive, nsec=False, xattrs=False, odd_times=()):
         top = os.fsencode(self.trees[tree])
         seen, by_path = set(), {}
         for m in self.members(archive):
@@ -164,7 +164,8 @@ class Oracle(unittest.TestCase):
             self.assertEqual(m["type"], TYPES[stat.S_IFMT(st.st_mode)], path)
             self.assertEqual((m["mode"], m["uid"], m["gid"]), (stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid), path)
             want = divmod(st.st_mtime_ns, 10**9) if nsec else (st.st_mtime_ns // 10**9, 0)
-            self.assertEqual((m["mtime"], m["nsec"]), want, path)
+            if path not in odd_times:
+                self.assertEqual((m["mtime"], m["nsec"]), want, path)
             self.check_content(top, path, m, archive, st)
             if xattrs and self.xattrs and m["type"] in ("file", "dir"):
                 full = os.path.join(top, path)
@@ -242,11 +243,14 @@ class Oracle(unittest.TestCase):
     def test_bsdtar(self):
         if not shutil.which("bsdtar"):
             self.skipTest("bsdtar is not installed")
+        # libarchive writes -1.5 s as "-2.5", and to gnutar only times from 0 to 2^33 - 1.
+        odd = {"pax": (b"old",), "gnutar": (b"far", b"old")}
         for tree, form in (("small", "v7tar"), ("posix", "ustar"), ("full", "gnutar"), ("full", "pax")):
             with self.subTest(format=form):
                 command = ["bsdtar", "--numeric-owner", "--format", form, "-C", self.trees[tree], "-cf", "-", "."]
                 archive = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-                self.same_as_tree(tree, archive, nsec=form == "pax", xattrs=form == "pax")
+                pax = form == "pax"
+                self.same_as_tree(tree, archive, nsec=pax, xattrs=pax, odd_times=odd.get(form, ()))
                 self.same_as_tarfile(archive)
 
     def python_archive(self, form, **pax):
