@@ -16,12 +16,19 @@ struct climb { /* names from a directory up to the root, the directory's own fir
 
 void tree_init(struct tree *t, const struct erofs_read *const *layers, size_t n_layers)
 {
+	bool hidden = false;
+
 	t->n_layers = n_layers < LIMIT_LAYERS ? n_layers : LIMIT_LAYERS;
-	for (size_t i = 0; i < t->n_layers; i++) {
-		t->layers[i] = layers[i];
+	for (size_t i = t->n_layers; i-- > 0;) {
+		t->layers[i] = hidden ? NULL : layers[i];
 		for (size_t j = i + 1; j < t->n_layers && t->layers[i]; j++)
 			if (layers[j] == layers[i])
 				t->layers[i] = NULL;
+		if (t->layers[i]) {
+			const struct erofs_inode root = {.nid = t->layers[i]->root_nid};
+
+			hidden = erofs_read_is_opaque(t->layers[i], &root);
+		}
 	}
 }
 
@@ -95,8 +102,6 @@ int tree_root(const struct tree *t, struct tree_dir *ret_dir, struct tree_node *
 		if (r < 0)
 			return r;
 		dir_add(&dir, &node, &part, &inode);
-		if (erofs_read_is_opaque(t->layers[i], &inode))
-			break;
 	}
 	if (dir.n_parts == 0)
 		return -ENOENT;

@@ -19,7 +19,7 @@
 #include "format/erofs_read.h"
 
 struct tree {
-	const struct erofs_read *layers[LIMIT_LAYERS]; /* NULL: this occurrence does not count */
+	const struct erofs_read *layers[LIMIT_LAYERS]; /* NULL: does not count, see tree_init() */
 	size_t n_layers;
 };
 
@@ -40,7 +40,9 @@ struct tree_node {
 	uint32_t top_nid;
 };
 
-/* Same layer index pointers at several positions: the lower ones are set to NULL. */
+/* Same layer index pointers at several positions: the lower ones are set to NULL. So is all that lies
+ * below a layer whose root is opaque: overlayfs does not obey that mark on a layer's root (tried on
+ * Linux 6.18), so whoever stacks layers by overlayfs must leave out what is NULL here. */
 void tree_init(struct tree *t, const struct erofs_read *const *layers, size_t n_layers);
 
 int tree_root(const struct tree *t, struct tree_dir *ret_dir, struct tree_node *ret_node);

@@ -230,6 +230,7 @@ static void an_opaque_root_hides_all_layers_below(void **state)
 
 	(void)state;
 	put_layers(&i, two, 2);
+	assert_null(i.tree.layers[0]);
 	assert_int_equal(look(&i, "a", &n), 0);
 	assert_int_equal(look(&i, "etc", &n), -ENOENT);
 	drop_layers(&i);
