@@ -36,10 +36,12 @@ void auth_file_free(struct auth_found *f)
 	auth_file_wipe(&f->store);
 }
 
-/* "https://index.docker.io/v1/" is "docker.io": with a scheme only the host counts. False: too long. */
+/* "https://index.docker.io/v1/" is "docker.io": with a scheme only the host counts. False: too
+ * long. */
 static bool normalize_key(const char *key, char out[static KEY_SIZE])
 {
-	static const char *const docker[] = {"index.docker.io", "index.docker.io/v1", "registry-1.docker.io"};
+	static const char *const docker[] = {"index.docker.io", "index.docker.io/v1",
+					     "registry-1.docker.io"};
 	const char *start = key;
 	size_t size;
 
@@ -68,14 +70,16 @@ static bool shorten(char *path)
 	return slash != NULL;
 }
 
-/* The value of the object's key that is `wanted` when both are written alike; the exact one first. */
+/* The value of the object's key that is `wanted` when both are written alike; the exact one first.
+ */
 static struct json_object *find_key(struct json_object *o, const char *wanted)
 {
 	struct json_object *exact = json_object_object_get(o, wanted);
 
 	if (exact)
 		return exact;
-	json_object_object_foreach(o, k, v) {
+	json_object_object_foreach(o, k, v)
+	{
 		char key[KEY_SIZE];
 
 		if (v && normalize_key(k, key) && strcmp(key, wanted) == 0)
@@ -86,7 +90,8 @@ static struct json_object *find_key(struct json_object *o, const char *wanted)
 
 static int base64_value(char c)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *found = c ? strchr(digits, c) : NULL;
 
 	if (c == '-' || c == '_') /* the alphabet for URLs */
@@ -130,8 +135,10 @@ static int decode_base64(const char *text, char **ret)
 
 static int wrong_entry(const char *name, const char *key)
 {
-	return fail(EBADMSG, "%s: the entry for %s is not what a login writes; log in again (podman login, docker login)",
-		    name, key);
+	return fail(
+		EBADMSG,
+		"%s: the entry for %s is not what a login writes; log in again (podman login, docker login)",
+		name, key);
 }
 
 /* "auth" is base64 of "user:password". */
@@ -153,12 +160,16 @@ static int split_auth(const char *auth, const char *name, const char *key, struc
 }
 
 /* 1: something was found. 0: the entry is empty, as docker leaves it when a helper has the rest. */
-static int parse_entry(const struct json_object *o, const char *name, const char *key, struct auth_found *f)
+static int parse_entry(const struct json_object *o, const char *name, const char *key,
+		       struct auth_found *f)
 {
 	const char *auth = "", *token = "", *username = "", *password = "";
 	const struct {
 		const char *key, **value;
-	} fields[] = {{"auth", &auth}, {"identitytoken", &token}, {"username", &username}, {"password", &password}};
+	} fields[] = {{"auth", &auth},
+		      {"identitytoken", &token},
+		      {"username", &username},
+		      {"password", &password}};
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
@@ -184,7 +195,8 @@ static int parse_entry(const struct json_object *o, const char *name, const char
 	return f->key ? 1 : -ENOMEM;
 }
 
-static int find_entry(struct json_object *auths, const char *name, const struct reference *ref, struct auth_found *f)
+static int find_entry(struct json_object *auths, const char *name, const struct reference *ref,
+		      struct auth_found *f)
 {
 	char path[KEY_SIZE];
 
@@ -203,13 +215,17 @@ static int find_entry(struct json_object *auths, const char *name, const struct 
 static int take_helper(const char *text, const char *name, char **ret)
 {
 	if (!text[0] || strlen(text) > LIMIT_NAME_SIZE || strchr(text, '/'))
-		return fail(EBADMSG, "%s: a credential helper is named by what follows \"docker-credential-\" in the name "
-				     "of its program", name);
+		return fail(
+			EBADMSG,
+			"%s: a credential helper is named by what follows \"docker-credential-\" in the name "
+			"of its program",
+			name);
 	*ret = strdup(text);
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int find_helper(struct json_object *helpers, const char *name, const struct reference *ref, struct auth_found *f)
+static int find_helper(struct json_object *helpers, const char *name, const struct reference *ref,
+		       struct auth_found *f)
 {
 	char path[KEY_SIZE];
 
@@ -226,7 +242,8 @@ static int find_helper(struct json_object *helpers, const char *name, const stru
 	return 0;
 }
 
-static int find_all(struct json_object *o, const char *name, const struct reference *ref, struct auth_found *f)
+static int find_all(struct json_object *o, const char *name, const struct reference *ref,
+		    struct auth_found *f)
 {
 	struct json_object *child;
 	const char *store;
@@ -253,7 +270,8 @@ static int find_all(struct json_object *o, const char *name, const struct refere
 	return r == 0 && store[0] ? take_helper(store, name, &f->store) : 0;
 }
 
-int auth_file_find(const void *data, size_t size, const char *name, const struct reference *ref, struct auth_found *ret)
+int auth_file_find(const void *data, size_t size, const char *name, const struct reference *ref,
+		   struct auth_found *ret)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	_cleanup_(auth_file_free) struct auth_found f = {0};
@@ -262,7 +280,10 @@ int auth_file_find(const void *data, size_t size, const char *name, const struct
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0 || !json_object_is_type(o, json_type_object))
-		return fail(EBADMSG, "%s is not a JSON object as podman login and docker login write it; repair or remove it", name);
+		return fail(
+			EBADMSG,
+			"%s is not a JSON object as podman login and docker login write it; repair or remove it",
+			name);
 	r = find_all(o, name, ref, &f);
 	if (r < 0)
 		return r;

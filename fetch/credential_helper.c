@@ -1,4 +1,5 @@
-/* The host goes in by a file in memory (no pipe that could break), the answer comes by a pipe with a deadline. */
+/* The host goes in by a file in memory (no pipe that could break), the answer comes by a pipe with
+ * a deadline. */
 #include "fetch/credential_helper.h"
 
 #include <errno.h>
@@ -80,8 +81,10 @@ static int read_answer(int fd, const char *program, int64_t deadline, struct byt
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready == 0)
-			return fail(ETIMEDOUT, "%s did not answer within %d s; does it wait for a password? Try it by hand",
-				    program, DEADLINE_MS / 1000);
+			return fail(
+				ETIMEDOUT,
+				"%s did not answer within %d s; does it wait for a password? Try it by hand",
+				program, DEADLINE_MS / 1000);
 		if (bytes_reserve(answer, 4096) < 0)
 			return -ENOMEM;
 		n = read(fd, answer->data + answer->size, 4096);
@@ -93,7 +96,8 @@ static int read_answer(int fd, const char *program, int64_t deadline, struct byt
 			return bytes_terminate(answer);
 		answer->size += (size_t)n;
 		if (answer->size > LIMIT_HELPER_OUTPUT_SIZE)
-			return fail(EFBIG, "%s answered more than %u bytes", program, LIMIT_HELPER_OUTPUT_SIZE);
+			return fail(EFBIG, "%s answered more than %u bytes", program,
+				    LIMIT_HELPER_OUTPUT_SIZE);
 	}
 }
 
@@ -127,7 +131,10 @@ static int parse_answer(const struct bytes *answer, const char *program, struct 
 	if (r == 0 || r == -ENOENT)
 		r = json_field_string(o, "Secret", &secret);
 	if (r < 0 && r != -ENOENT)
-		return r == -ENOMEM ? r : fail(EBADMSG, "what %s answered is not what a credential helper says", program);
+		return r == -ENOMEM ? r
+				    : fail(EBADMSG,
+					   "what %s answered is not what a credential helper says",
+					   program);
 	if (!secret[0])
 		return -ENOENT;
 	if (strcmp(username, "<token>") == 0) {
@@ -141,7 +148,8 @@ static int parse_answer(const struct bytes *answer, const char *program, struct 
 
 static int ask(const char *program, const char *host, struct bytes *answer, int *ret_status)
 {
-	_cleanup_(fd_close) int in_fd = memfd_create("host", MFD_CLOEXEC), out_fd = -1, pipe_fd = -1;
+	_cleanup_(fd_close) int in_fd = memfd_create("host", MFD_CLOEXEC), out_fd = -1,
+				pipe_fd = -1;
 	int64_t deadline = now_ms() + DEADLINE_MS;
 	int ends[2], r;
 	pid_t pid;
@@ -182,8 +190,10 @@ int credential_helper_get(const char *helper, const char *host, struct auth_foun
 		return r;
 	if (status == 0)
 		return parse_answer(&answer, program, f);
-	/* The protocol says "none" by failing with this text; keychains' own texts are for the user's eyes. */
+	/* The protocol says "none" by failing with this text; keychains' own texts are for the
+	 * user's eyes. */
 	if (strstr((const char *)answer.data, "credentials not found"))
 		return -ENOENT;
-	return fail(EIO, "%s failed (status %d); see what it says: echo %s | %s get", program, status, server, program);
+	return fail(EIO, "%s failed (status %d); see what it says: echo %s | %s get", program,
+		    status, server, program);
 }

@@ -105,7 +105,8 @@ static int read_file(const char *path, struct bytes *ret)
 	if (r == -ENOENT || r == -ENOTDIR)
 		return -ENOENT;
 	if (r == -EFBIG)
-		return fail(EFBIG, "%s has more than %u bytes; is it a file of logins?", path, LIMIT_CREDENTIALS_SIZE);
+		return fail(EFBIG, "%s has more than %u bytes; is it a file of logins?", path,
+			    LIMIT_CREDENTIALS_SIZE);
 	if (r == -EINVAL)
 		return fail(EINVAL, "%s is not a regular file", path);
 	return fail(-r, "the logins in %s cannot be read: %s", path, strerror(-r));
@@ -145,9 +146,11 @@ static int try_file(struct json_object *access, const struct reference *ref, con
 	if (f.helper) {
 		r = ask_helper(f.helper, ref, &answer);
 		if (r == -ENOEXEC)
-			return fail(ENOENT, "%s names the credential helper docker-credential-%s for %s, but there is no such "
-					    "program; install it, or take %s out of credHelpers and log in again",
-				    path, f.helper, ref->host, ref->host);
+			return fail(
+				ENOENT,
+				"%s names the credential helper docker-credential-%s for %s, but there is no such "
+				"program; install it, or take %s out of credHelpers and log in again",
+				path, f.helper, ref->host, ref->host);
 		if (r != 0)
 			return r < 0 ? r : add_auth(access, &answer) < 0 ? -ENOMEM : 1;
 	}
@@ -156,8 +159,10 @@ static int try_file(struct json_object *access, const struct reference *ref, con
 	if (f.store) {
 		r = ask_helper(f.store, ref, &answer);
 		if (r == -ENOEXEC) { /* it is for all hosts, and most images are public */
-			report_note("note: %s names the credential helper docker-credential-%s, but there is no such program; "
-				    "going on without a login", path, f.store);
+			report_note(
+				"note: %s names the credential helper docker-credential-%s, but there is no such program; "
+				"going on without a login",
+				path, f.store);
 			return 0;
 		}
 		if (r != 0)
@@ -167,7 +172,8 @@ static int try_file(struct json_object *access, const struct reference *ref, con
 }
 
 /* $variable/name, else $HOME/fallback/name. False: neither is set. */
-static bool path_in(char out[static PATH_MAX], const char *variable, const char *fallback, const char *name)
+static bool path_in(char out[static PATH_MAX], const char *variable, const char *fallback,
+		    const char *name)
 {
 	const char *dir = environment(variable), *home = environment("HOME");
 	int n;
@@ -181,7 +187,8 @@ static bool path_in(char out[static PATH_MAX], const char *variable, const char 
 	return n > 0 && n < PATH_MAX;
 }
 
-static int find_login(struct json_object *access_object, const struct reference *ref, const char *authfile)
+static int find_login(struct json_object *access_object, const struct reference *ref,
+		      const char *authfile)
 {
 	char path[PATH_MAX];
 	int r;
@@ -193,7 +200,8 @@ static int find_login(struct json_object *access_object, const struct reference 
 	if (authfile)
 		return try_file(access_object, ref, authfile);
 	if (!path_in(path, "XDG_RUNTIME_DIR", NULL, "containers/auth.json"))
-		snprintf(path, sizeof(path), "/run/containers/%u/auth.json", (unsigned int)geteuid());
+		snprintf(path, sizeof(path), "/run/containers/%u/auth.json",
+			 (unsigned int)geteuid());
 	r = try_file(access_object, ref, path);
 	if (r == 0 && path_in(path, "XDG_CONFIG_HOME", ".config", "containers/auth.json"))
 		r = try_file(access_object, ref, path);
@@ -202,12 +210,16 @@ static int find_login(struct json_object *access_object, const struct reference 
 	return r < 0 ? r : 0;
 }
 
-/* http_proxy counts in lower case alone: HTTP_PROXY is what a web server makes of a client's header. */
+/* http_proxy counts in lower case alone: HTTP_PROXY is what a web server makes of a client's
+ * header. */
 static int add_proxies(struct json_object *access)
 {
 	static const struct {
 		const char *key, *upper;
-	} names[] = {{"http_proxy", NULL}, {"https_proxy", "HTTPS_PROXY"}, {"all_proxy", "ALL_PROXY"}, {"no_proxy", "NO_PROXY"}};
+	} names[] = {{"http_proxy", NULL},
+		     {"https_proxy", "HTTPS_PROXY"},
+		     {"all_proxy", "ALL_PROXY"},
+		     {"no_proxy", "NO_PROXY"}};
 	struct json_object *proxy;
 	int r = add_object(access, "proxy", &proxy);
 
@@ -249,7 +261,8 @@ static int add_certificates(struct json_object *access, const struct reference *
 	return 0;
 }
 
-int credentials_access(const struct reference *ref, const struct credentials_options *options, struct json_object **ret)
+int credentials_access(const struct reference *ref, const struct credentials_options *options,
+		       struct json_object **ret)
 {
 	_cleanup_(json_field_free) struct json_object *access = json_object_new_object();
 	int r;

@@ -41,13 +41,16 @@ void image_config_free(struct image_config **c)
 
 static int wrong_field(const char *name, const char *key)
 {
-	return fail(EBADMSG, "%s: the field %s of its image config is not what it should be", name, key);
+	return fail(EBADMSG, "%s: the field %s of its image config is not what it should be", name,
+		    key);
 }
 
 static int too_large(const char *name, const char *key)
 {
-	return fail(EFBIG, "%s: the field %s of its image config has more than %u entries, or one of more than %u bytes",
-		    name, key, LIMIT_CONFIG_ENTRIES, LIMIT_CONFIG_TEXT_SIZE);
+	return fail(
+		EFBIG,
+		"%s: the field %s of its image config has more than %u entries, or one of more than %u bytes",
+		name, key, LIMIT_CONFIG_ENTRIES, LIMIT_CONFIG_TEXT_SIZE);
 }
 
 /* A copy of the text. Absent is "". */
@@ -64,7 +67,8 @@ static int take_text(const struct json_object *o, const char *key, const char *n
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int take_platform_text(const struct json_object *o, const char *key, const char *name, char *ret, size_t ret_size)
+static int take_platform_text(const struct json_object *o, const char *key, const char *name,
+			      char *ret, size_t ret_size)
 {
 	const char *text = "";
 	int r = json_field_string(o, key, &text);
@@ -104,7 +108,8 @@ static int take_list(const struct json_object *o, const char *key, const char *n
 	if (!*ret)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		int r = take_element(is_array ? json_object_array_get_idx(value, i) : value, key, name, *ret + i);
+		int r = take_element(is_array ? json_object_array_get_idx(value, i) : value, key,
+				     name, *ret + i);
 
 		if (r < 0)
 			return r;
@@ -113,7 +118,8 @@ static int take_list(const struct json_object *o, const char *key, const char *n
 }
 
 /* The keys of an object; with their values, texts, behind each when `with_values`. */
-static int take_map(const struct json_object *o, const char *key, const char *name, bool with_values, char ***ret)
+static int take_map(const struct json_object *o, const char *key, const char *name,
+		    bool with_values, char ***ret)
 {
 	size_t step = with_values ? 2 : 1, n = 0;
 	struct json_object *map = NULL;
@@ -128,7 +134,8 @@ static int take_map(const struct json_object *o, const char *key, const char *na
 		return -ENOMEM;
 	if (!map)
 		return 0;
-	json_object_object_foreach(map, k, v) {
+	json_object_object_foreach(map, k, v)
+	{
 		if (strlen(k) > LIMIT_CONFIG_TEXT_SIZE)
 			return too_large(name, key);
 		(*ret)[n] = strdup(k);
@@ -189,7 +196,8 @@ static int parse_rootfs(const struct json_object *o, const char *name, struct im
 	int r;
 
 	if (json_field_object(o, "rootfs", &rootfs) < 0)
-		return fail(EBADMSG, "%s: its image config has no rootfs; is it an image's config?", name);
+		return fail(EBADMSG, "%s: its image config has no rootfs; is it an image's config?",
+			    name);
 	r = json_field_string(rootfs, "type", &type);
 	if ((r < 0 && r != -ENOENT) || strcmp(type, "layers") != 0)
 		return wrong_field(name, "rootfs.type");
@@ -197,7 +205,9 @@ static int parse_rootfs(const struct json_object *o, const char *name, struct im
 	if (r < 0 && r != -ENOENT)
 		return wrong_field(name, "rootfs.diff_ids");
 	if (n > LIMIT_LAYERS)
-		return fail(EFBIG, "%s: its image config has %zu diffIDs, at most %u layers are allowed", name, n, LIMIT_LAYERS);
+		return fail(EFBIG,
+			    "%s: its image config has %zu diffIDs, at most %u layers are allowed",
+			    name, n, LIMIT_LAYERS);
 	c->diff_ids = calloc(n + 1, sizeof(*c->diff_ids));
 	if (!c->diff_ids)
 		return -ENOMEM;
@@ -207,8 +217,10 @@ static int parse_rootfs(const struct json_object *o, const char *name, struct im
 		if (!json_object_is_type(id, json_type_string) ||
 		    digest_parse(json_object_get_string(id), (size_t)json_object_get_string_len(id),
 				 &c->diff_ids[c->n_diff_ids]) < 0)
-			return fail(EBADMSG, "%s: diffID %zu of its image config is not a sha256 or sha512 digest", name,
-				    c->n_diff_ids + 1);
+			return fail(
+				EBADMSG,
+				"%s: diffID %zu of its image config is not a sha256 or sha512 digest",
+				name, c->n_diff_ids + 1);
 	}
 	return 0;
 }
@@ -218,7 +230,8 @@ static int parse_platform(const struct json_object *o, const char *name, struct 
 	int r = take_platform_text(o, "os", name, p->os, sizeof(p->os));
 
 	if (r == 0)
-		r = take_platform_text(o, "architecture", name, p->architecture, sizeof(p->architecture));
+		r = take_platform_text(o, "architecture", name, p->architecture,
+				       sizeof(p->architecture));
 	if (r == 0)
 		r = take_platform_text(o, "variant", name, p->variant, sizeof(p->variant));
 	if (r == 0)
@@ -235,12 +248,14 @@ int image_config_parse(const void *data, size_t size, const char *name, struct i
 	int r;
 
 	if (size > LIMIT_CONFIG_SIZE)
-		return fail(EFBIG, "%s: its image config has %zu bytes, at most %u are allowed", name, size, LIMIT_CONFIG_SIZE);
+		return fail(EFBIG, "%s: its image config has %zu bytes, at most %u are allowed",
+			    name, size, LIMIT_CONFIG_SIZE);
 	r = json_field_parse(data, size, &o);
 	if (r == -ENOMEM || !none)
 		return -ENOMEM;
 	if (r == -EFBIG)
-		return fail(EFBIG, "%s: its image config has more than %u values", name, LIMIT_JSON_VALUES);
+		return fail(EFBIG, "%s: its image config has more than %u values", name,
+			    LIMIT_JSON_VALUES);
 	if (r < 0 || !json_object_is_type(o, json_type_object))
 		return fail(EBADMSG, "%s: its image config is not a JSON object", name);
 	c = calloc(1, sizeof(*c));

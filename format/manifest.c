@@ -1,4 +1,4 @@
-/* What kind of document it is is settled first, from all that says so; then only its own fields count. */
+/* The kind of document is settled first, from all that says so; then only its own fields count. */
 #include "format/manifest.h"
 
 #include <errno.h>
@@ -83,24 +83,34 @@ static int parse_blob(const struct json_object *o, const char *name, const char 
 	if (r < 0)
 		return r;
 	if (d.digest.algorithm == DIGEST_NONE)
-		return fail(EOPNOTSUPP, "%s: the digest of %s uses an algorithm other than sha256 and sha512", name, what);
+		return fail(EOPNOTSUPP,
+			    "%s: the digest of %s uses an algorithm other than sha256 and sha512",
+			    name, what);
 	if (d.size > max)
-		return fail(EFBIG, "%s: %s has %" PRIu64 " bytes, at most %" PRIu64 " are allowed", name, what, d.size, max);
+		return fail(EFBIG, "%s: %s has %" PRIu64 " bytes, at most %" PRIu64 " are allowed",
+			    name, what, d.size, max);
 	*ret = d;
 	return 0;
 }
 
 static int refuse_artifact(const char *name, const char *type)
 {
-	return fail(EOPNOTSUPP, "%s is an artifact of type %s, not an image: there is nothing in it to run", name, type);
+	return fail(EOPNOTSUPP,
+		    "%s is an artifact of type %s, not an image: there is nothing in it to run",
+		    name, type);
 }
 
 static int refuse_layer(const char *name, size_t i, const char *type)
 {
 	if (strstr(type, "+encrypted"))
-		return fail(EOPNOTSUPP, "%s: layer %zu is encrypted (%s), which is not supported; decrypt the image "
-					"first: skopeo copy --decryption-key ...", name, i, type);
-	return fail(EOPNOTSUPP, "%s: layer %zu has the type %s, which is no kind of layer that is known", name, i, type);
+		return fail(
+			EOPNOTSUPP,
+			"%s: layer %zu is encrypted (%s), which is not supported; decrypt the image "
+			"first: skopeo copy --decryption-key ...",
+			name, i, type);
+	return fail(EOPNOTSUPP,
+		    "%s: layer %zu has the type %s, which is no kind of layer that is known", name,
+		    i, type);
 }
 
 struct census { /* of the types of a manifest's layers */
@@ -155,7 +165,8 @@ static int parse_layers(const struct json_object *o, const char *name, struct ma
 	if (r < 0)
 		return fail(EBADMSG, "%s: the layers of its manifest are not an array", name);
 	if (m->n_layers > LIMIT_LAYERS)
-		return fail(EFBIG, "%s has %zu layers, at most %u are allowed", name, m->n_layers, LIMIT_LAYERS);
+		return fail(EFBIG, "%s has %zu layers, at most %u are allowed", name, m->n_layers,
+			    LIMIT_LAYERS);
 	m->layers = calloc(m->n_layers + 1, sizeof(*m->layers));
 	if (!m->layers)
 		return -ENOMEM;
@@ -164,7 +175,8 @@ static int parse_layers(const struct json_object *o, const char *name, struct ma
 		char what[32];
 
 		snprintf(what, sizeof(what), "layer %zu", i + 1);
-		r = parse_blob(json_object_array_get_idx(layers, i), name, what, LIMIT_BLOB_SIZE, &m->layers[i], &type);
+		r = parse_blob(json_object_array_get_idx(layers, i), name, what, LIMIT_BLOB_SIZE,
+			       &m->layers[i], &type);
 		if (r < 0)
 			return r;
 		if (media_type_is_layer(m->layers[i].type)) {
@@ -188,7 +200,8 @@ static int copy_text(const struct json_object *o, const char *key, char *ret, si
 	return r;
 }
 
-static int parse_entry(const struct json_object *o, const char *name, size_t number, struct manifest_entry *e)
+static int parse_entry(const struct json_object *o, const char *name, size_t number,
+		       struct manifest_entry *e)
 {
 	struct json_object *platform;
 	const char *type;
@@ -205,14 +218,20 @@ static int parse_entry(const struct json_object *o, const char *name, size_t num
 		e->descriptor.type = MEDIA_OTHER;
 	r = json_field_object(o, "platform", &platform);
 	if (r == -EBADMSG)
-		return fail(EBADMSG, "%s: the platform of entry %zu of its index is not an object", name, number);
+		return fail(EBADMSG, "%s: the platform of entry %zu of its index is not an object",
+			    name, number);
 	if (r == 0) {
 		e->has_platform = true;
 		if (copy_text(platform, "os", e->platform.os, sizeof(e->platform.os)) < 0 ||
-		    copy_text(platform, "architecture", e->platform.architecture, sizeof(e->platform.architecture)) < 0 ||
-		    copy_text(platform, "variant", e->platform.variant, sizeof(e->platform.variant)) < 0 ||
-		    copy_text(platform, "os.version", e->platform.os_version, sizeof(e->platform.os_version)) < 0)
-			return fail(EBADMSG, "%s: entry %zu of its index has a platform that cannot be read", name, number);
+		    copy_text(platform, "architecture", e->platform.architecture,
+			      sizeof(e->platform.architecture)) < 0 ||
+		    copy_text(platform, "variant", e->platform.variant,
+			      sizeof(e->platform.variant)) < 0 ||
+		    copy_text(platform, "os.version", e->platform.os_version,
+			      sizeof(e->platform.os_version)) < 0)
+			return fail(EBADMSG,
+				    "%s: entry %zu of its index has a platform that cannot be read",
+				    name, number);
 	}
 	return 0;
 }
@@ -225,8 +244,8 @@ static int parse_entries(const struct json_object *o, const char *name, struct m
 	if (r < 0)
 		return fail(EBADMSG, "%s: its index has no array of manifests", name);
 	if (m->n_entries > LIMIT_INDEX_ENTRIES)
-		return fail(EFBIG, "%s: its index has %zu manifests, at most %u are allowed", name, m->n_entries,
-			    LIMIT_INDEX_ENTRIES);
+		return fail(EFBIG, "%s: its index has %zu manifests, at most %u are allowed", name,
+			    m->n_entries, LIMIT_INDEX_ENTRIES);
 	m->entries = calloc(m->n_entries + 1, sizeof(*m->entries));
 	if (!m->entries)
 		return -ENOMEM;
@@ -241,8 +260,8 @@ static int parse_entries(const struct json_object *o, const char *name, struct m
 /* Servers of plain files say these, and mean nothing by it. */
 static bool says_nothing(const char *type, size_t size)
 {
-	static const char *const generic[] = {"", "application/json", "text/plain", "application/octet-stream",
-					      "binary/octet-stream"};
+	static const char *const generic[] = {"", "application/json", "text/plain",
+					      "application/octet-stream", "binary/octet-stream"};
 
 	for (size_t i = 0; i < sizeof(generic) / sizeof(generic[0]); i++)
 		if (strlen(generic[i]) == size && memcmp(generic[i], type, size) == 0)
@@ -250,8 +269,10 @@ static bool says_nothing(const char *type, size_t size)
 	return false;
 }
 
-/* The type that the document itself and the header that came with it agree on; "" when neither says. */
-static int settle_type(const struct json_object *o, const char *content_type, const char *name, const char **ret)
+/* The type that the document itself and the header that came with it agree on; "" when neither
+ * says. */
+static int settle_type(const struct json_object *o, const char *content_type, const char *name,
+		       const char **ret)
 {
 	size_t size = content_type ? media_type_size(content_type) : 0;
 	const char *body;
@@ -263,20 +284,26 @@ static int settle_type(const struct json_object *o, const char *content_type, co
 		return 0;
 	}
 	if (body[0] && (strlen(body) != size || memcmp(body, content_type, size) != 0))
-		return fail(EBADMSG, "%s: the registry says that its manifest is %.*s, but inside it says %s; such a "
-				     "document can mean two images and is refused",
-			    name, (int)(size < 200 ? size : 200), content_type, body);
+		return fail(
+			EBADMSG,
+			"%s: the registry says that its manifest is %.*s, but inside it says %s; such a "
+			"document can mean two images and is refused",
+			name, (int)(size < 200 ? size : 200), content_type, body);
 	*ret = body[0] ? body : content_type;
 	return 0;
 }
 
 static int refuse_schema1(const char *name)
 {
-	return fail(EOPNOTSUPP, "%s is stored in docker's old format (schema 1), which cannot be used; push it again "
-				"with a current docker, podman or skopeo", name);
+	return fail(
+		EOPNOTSUPP,
+		"%s is stored in docker's old format (schema 1), which cannot be used; push it again "
+		"with a current docker, podman or skopeo",
+		name);
 }
 
-static int settle_kind(const struct json_object *o, const char *content_type, const char *name, bool *ret_is_index)
+static int settle_kind(const struct json_object *o, const char *content_type, const char *name,
+		       bool *ret_is_index)
 {
 	bool as_index = has(o, "manifests"), as_manifest = has(o, "layers") || has(o, "config");
 	uint64_t version;
@@ -287,13 +314,17 @@ static int settle_kind(const struct json_object *o, const char *content_type, co
 	if (r < 0)
 		return r;
 	r = json_field_u64(o, "schemaVersion", &version);
-	if ((r == 0 && version == 1) || has(o, "fsLayers") || strstr(type, ".distribution.manifest.v1+"))
+	if ((r == 0 && version == 1) || has(o, "fsLayers") ||
+	    strstr(type, ".distribution.manifest.v1+"))
 		return refuse_schema1(name);
 	if (r == -EBADMSG || (r == 0 && version != 2))
 		return fail(EBADMSG, "%s: its manifest's schemaVersion is not 2", name);
 	if (as_index && as_manifest)
-		return fail(EBADMSG, "%s: its manifest claims to be an image and an index of images at once; such a "
-				     "document can mean two images and is refused (CVE-2021-41190)", name);
+		return fail(
+			EBADMSG,
+			"%s: its manifest claims to be an image and an index of images at once; such a "
+			"document can mean two images and is refused (CVE-2021-41190)",
+			name);
 	kind = media_type_parse(type);
 	if (strstr(type, "artifact.manifest.v1+json")) {
 		if (get_text(o, "artifactType", LIMIT_MEDIA_TYPE_SIZE, &type) < 0 || !type[0])
@@ -301,32 +332,43 @@ static int settle_kind(const struct json_object *o, const char *content_type, co
 		return refuse_artifact(name, type);
 	}
 	if (type[0] && kind != MEDIA_INDEX && kind != MEDIA_MANIFEST)
-		return fail(EOPNOTSUPP, "%s: its type is %.200s, which is neither an image nor an index of images", name, type);
+		return fail(
+			EOPNOTSUPP,
+			"%s: its type is %.200s, which is neither an image nor an index of images",
+			name, type);
 	if ((kind == MEDIA_INDEX && as_manifest) || (kind == MEDIA_MANIFEST && as_index))
-		return fail(EBADMSG, "%s: its manifest says it is %s, but holds what the other kind has", name, type);
+		return fail(EBADMSG,
+			    "%s: its manifest says it is %s, but holds what the other kind has",
+			    name, type);
 	if (!as_index && !as_manifest)
 		return fail(EBADMSG, "%s: its manifest has neither layers nor manifests", name);
-	/* Absent, schemaVersion makes it no OCI document, but what it means is clear from the rest. */
+	/* Absent, schemaVersion makes it no OCI document, but what it means is clear. */
 	*ret_is_index = as_index;
 	return 0;
 }
 
-int manifest_parse(const void *data, size_t size, const char *content_type, const char *name, struct manifest **ret)
+int manifest_parse(const void *data, size_t size, const char *content_type, const char *name,
+		   struct manifest **ret)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	_cleanup_(manifest_free) struct manifest *m = NULL;
 	int r;
 
 	if (size > LIMIT_MANIFEST_SIZE)
-		return fail(EFBIG, "%s: its manifest has %zu bytes, at most %u are allowed", name, size, LIMIT_MANIFEST_SIZE);
+		return fail(EFBIG, "%s: its manifest has %zu bytes, at most %u are allowed", name,
+			    size, LIMIT_MANIFEST_SIZE);
 	r = json_field_parse(data, size, &o);
 	if (r == -ENOMEM)
 		return r;
 	if (r == -EFBIG)
-		return fail(EFBIG, "%s: its manifest has more than %u values", name, LIMIT_JSON_VALUES);
+		return fail(EFBIG, "%s: its manifest has more than %u values", name,
+			    LIMIT_JSON_VALUES);
 	if (r < 0 || !json_object_is_type(o, json_type_object))
-		return fail(EBADMSG, "%s: what should be its manifest is not a JSON object; does a proxy or login page "
-				     "answer in place of the registry?", name);
+		return fail(
+			EBADMSG,
+			"%s: what should be its manifest is not a JSON object; does a proxy or login page "
+			"answer in place of the registry?",
+			name);
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
@@ -348,7 +390,8 @@ static bool is_real(const struct manifest_entry *e)
 	       strcmp(e->platform.architecture, "unknown") != 0;
 }
 
-static int refuse_platform(const struct manifest *index, const struct platform *wanted, const char *name)
+static int refuse_platform(const struct manifest *index, const struct platform *wanted,
+			   const char *name)
 {
 	_cleanup_(bytes_free) struct bytes list = {0};
 	char text[128];
@@ -367,9 +410,10 @@ static int refuse_platform(const struct manifest *index, const struct platform *
 		return -ENOMEM;
 	platform_text(wanted, text);
 	if (n == 0)
-		return fail(ENOENT, "%s has no image for %s: its index lists no image at all", name, text);
-	return fail(ENOENT, "%s has no image for %s; there is: %s; choose one with --platform", name, text,
-		    (const char *)list.data);
+		return fail(ENOENT, "%s has no image for %s: its index lists no image at all", name,
+			    text);
+	return fail(ENOENT, "%s has no image for %s; there is: %s; choose one with --platform",
+		    name, text, (const char *)list.data);
 }
 
 int manifest_choose(const struct manifest *index, const struct platform *wanted, const char *name,
@@ -399,8 +443,8 @@ int manifest_choose(const struct manifest *index, const struct platform *wanted,
 	if (!best)
 		return refuse_platform(index, wanted, name);
 	if (best->descriptor.size > LIMIT_MANIFEST_SIZE)
-		return fail(EFBIG, "%s: its manifest has %" PRIu64 " bytes, at most %u are allowed", name,
-			    best->descriptor.size, LIMIT_MANIFEST_SIZE);
+		return fail(EFBIG, "%s: its manifest has %" PRIu64 " bytes, at most %u are allowed",
+			    name, best->descriptor.size, LIMIT_MANIFEST_SIZE);
 	*ret = best;
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* Names of processors are made the same first; then a variant is a number, and a lower one runs too. */
+/* Names of processors are made the same first; then a variant is a number, and a lower one runs
+ * too. */
 #include "format/platform.h"
 
 #include <errno.h>
@@ -14,13 +15,16 @@
 static const struct {
 	const char *alias, *architecture, *variant;
 } aliases[] = {
-	{"x86_64", "amd64", ""},     {"x86-64", "amd64", ""},	  {"i386", "386", ""},
-	{"i486", "386", ""},	     {"i586", "386", ""},	  {"i686", "386", ""},
-	{"aarch64", "arm64", "v8"},  {"aarch64_be", "arm64be", ""}, {"armv8l", "arm", "v7"},
-	{"armv8b", "arm", "v7"},     {"armv7l", "arm", "v7"},	  {"armhf", "arm", "v7"},
-	{"armv6l", "arm", "v6"},     {"armel", "arm", "v6"},	  {"armv5tel", "arm", "v5"},
-	{"armv5tejl", "arm", "v5"},  {"ppc64el", "ppc64le", ""},  {"mips64el", "mips64le", ""},
-	{"mipsel", "mipsle", ""},    {"loongarch64", "loong64", ""},
+	{"x86_64", "amd64", ""},    {"x86-64", "amd64", ""},
+	{"i386", "386", ""},	    {"i486", "386", ""},
+	{"i586", "386", ""},	    {"i686", "386", ""},
+	{"aarch64", "arm64", "v8"}, {"aarch64_be", "arm64be", ""},
+	{"armv8l", "arm", "v7"},    {"armv8b", "arm", "v7"},
+	{"armv7l", "arm", "v7"},    {"armhf", "arm", "v7"},
+	{"armv6l", "arm", "v6"},    {"armel", "arm", "v6"},
+	{"armv5tel", "arm", "v5"},  {"armv5tejl", "arm", "v5"},
+	{"ppc64el", "ppc64le", ""}, {"mips64el", "mips64le", ""},
+	{"mipsel", "mipsle", ""},   {"loongarch64", "loong64", ""},
 };
 
 static void normalize(struct platform *p)
@@ -32,21 +36,23 @@ static void normalize(struct platform *p)
 				strcpy(p->variant, aliases[i].variant);
 		}
 	/* "8" for "v8" */
-	if (strncmp(p->architecture, "arm", 3) == 0 && p->variant[0] >= '0' && p->variant[0] <= '9' &&
-	    strlen(p->variant) + 1 < sizeof(p->variant)) {
+	if (strncmp(p->architecture, "arm", 3) == 0 && p->variant[0] >= '0' &&
+	    p->variant[0] <= '9' && strlen(p->variant) + 1 < sizeof(p->variant)) {
 		memmove(p->variant + 1, p->variant, strlen(p->variant) + 1);
 		p->variant[0] = 'v';
 	}
 }
 
-/* The level of instructions, for images that come in several: x86-64 psABI, "Micro-architecture levels". */
+/* The level of instructions, for images that come in several: x86-64 psABI, "Micro-architecture
+ * levels". */
 static const char *amd64_variant(void)
 {
 #ifdef __x86_64__
 	__builtin_cpu_init();
 	if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt"))
 		return "";
-	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("fma"))
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") ||
+	    !__builtin_cpu_supports("fma"))
 		return "v2";
 	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
 	    !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
@@ -73,7 +79,8 @@ static int this_machine(struct platform *ret)
 	return 0;
 }
 
-/* One part of the text: lower-cased letters, digits, '.', '_', '-'. Returns what stands behind it. */
+/* One part of the text: lower-cased letters, digits, '.', '_', '-'. Returns what stands behind it.
+ */
 static const char *take_part(const char *text, char *out, size_t out_size)
 {
 	size_t n = strcspn(text, "/");
@@ -110,8 +117,11 @@ int platform_parse(const char *text, struct platform *ret)
 	if (at && *at)
 		at = take_part(at + 1, p.variant, sizeof(p.variant));
 	if (!at || *at)
-		return fail(EINVAL, "\"%.100s\" is not a platform; write OS/ARCHITECTURE[/VARIANT], for example "
-			    "linux/amd64 or linux/arm/v7", text);
+		return fail(
+			EINVAL,
+			"\"%.100s\" is not a platform; write OS/ARCHITECTURE[/VARIANT], for example "
+			"linux/amd64 or linux/arm/v7",
+			text);
 	normalize(&p);
 	*ret = p;
 	return 0;
@@ -119,7 +129,8 @@ int platform_parse(const char *text, struct platform *ret)
 
 const char *platform_text(const struct platform *p, char out[static 128])
 {
-	snprintf(out, 128, "%s/%s%s%s", p->os, p->architecture, p->variant[0] ? "/" : "", p->variant);
+	snprintf(out, 128, "%s/%s%s%s", p->os, p->architecture, p->variant[0] ? "/" : "",
+		 p->variant);
 	return out;
 }
 
@@ -130,7 +141,9 @@ static int level(const char *architecture, const char *variant)
 	char *end;
 
 	if (!variant[0])
-		variant = strcmp(architecture, "arm") == 0 ? "v7" : strcmp(architecture, "arm64") == 0 ? "v8" : "v1";
+		variant = strcmp(architecture, "arm") == 0     ? "v7"
+			  : strcmp(architecture, "arm64") == 0 ? "v8"
+							       : "v1";
 	if (variant[0] != 'v' || variant[1] < '0' || variant[1] > '9')
 		return -1;
 	major = strtoul(variant + 1, &end, 10);

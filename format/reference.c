@@ -83,12 +83,16 @@ static int parse_digest(const char *text, struct part p, struct digest *ret)
 		return 0;
 	if (!memchr(p.at, ':', p.size))
 		return wrong(text, "behind '@' stands a digest like sha256:0123...; a tag goes "
-			     "behind ':'");
+				   "behind ':'");
 	if (r == -EOPNOTSUPP)
-		return wrong(text, "the digest algorithm of \"%.*s\" is not known; use sha256 or "
-			     "sha512", SHOWN(p));
-	return wrong(text, "\"%.*s\" is not a digest; write sha256: and 64 (sha512: and 128) "
-		     "digits of 0-9a-f", SHOWN(p));
+		return wrong(text,
+			     "the digest algorithm of \"%.*s\" is not known; use sha256 or "
+			     "sha512",
+			     SHOWN(p));
+	return wrong(text,
+		     "\"%.*s\" is not a digest; write sha256: and 64 (sha512: and 128) "
+		     "digits of 0-9a-f",
+		     SHOWN(p));
 }
 
 static int parse_tag(const char *text, struct part p, char *ret, size_t ret_size)
@@ -97,12 +101,13 @@ static int parse_tag(const char *text, struct part p, char *ret, size_t ret_size
 
 	if (p.size == 0)
 		return wrong(text, "no tag stands behind ':'; write one, for example \":latest\", "
-			     "or leave the ':' out");
+				   "or leave the ':' out");
 	if (p.size >= ret_size)
-		return wrong(text, "the tag has %zu characters, at most %zu are allowed",
-			     p.size, ret_size - 1);
+		return wrong(text, "the tag has %zu characters, at most %zu are allowed", p.size,
+			     ret_size - 1);
 	if (!strchr(first, p.at[0]) || !only(p, rest))
-		return wrong(text, "the tag \"%.*s\" is not allowed: it is made of letters, "
+		return wrong(text,
+			     "the tag \"%.*s\" is not allowed: it is made of letters, "
 			     "digits, '_', '.' and '-', and starts with a letter, a digit or '_'",
 			     SHOWN(p));
 	memcpy(ret, p.at, p.size);
@@ -149,9 +154,10 @@ static int check_repository(const char *text, struct part p)
 
 		if (c.size == 0)
 			return wrong(text, "a part of the name is empty; write single '/' between "
-				     "the parts and none at the end");
+					   "the parts and none at the end");
 		if (!component_is_right(c))
-			return wrong(text, "\"%.*s\" is not allowed in a name: its parts are "
+			return wrong(text,
+				     "\"%.*s\" is not allowed in a name: its parts are "
 				     "letters a-z and digits, joined by '.', '_', '__' or '-'",
 				     SHOWN(c));
 		at += c.size + 1;
@@ -166,8 +172,10 @@ static int check_port(const char *text, struct part p)
 	for (size_t i = 0; i < p.size && i < 6; i++)
 		port = port * 10 + (unsigned int)(p.at[i] - '0');
 	if (p.size == 0 || p.size > 5 || !only(p, "0123456789") || port == 0 || port > 65535)
-		return wrong(text, "\"%.*s\" is not a port; write HOST:PORT with a number from 1 "
-			     "to 65535", SHOWN(p));
+		return wrong(text,
+			     "\"%.*s\" is not a port; write HOST:PORT with a number from 1 "
+			     "to 65535",
+			     SHOWN(p));
 	return 0;
 }
 
@@ -182,8 +190,10 @@ static int check_ipv6(const char *text, struct part host, struct part *ret_port,
 	if (size > 0 && size < sizeof(address))
 		memcpy(address, host.at + 1, size);
 	if (inet_pton(AF_INET6, address, &binary) != 1)
-		return wrong(text, "\"%.*s\" is not an IPv6 address in brackets; write for example "
-			     "[::1]:5000/NAME", SHOWN(host));
+		return wrong(text,
+			     "\"%.*s\" is not an IPv6 address in brackets; write for example "
+			     "[::1]:5000/NAME",
+			     SHOWN(host));
 	*ret_port = (struct part){end + 1, host.size - size - 2};
 	*ret_has_port = ret_port->size > 0;
 	if (!*ret_has_port)
@@ -209,15 +219,19 @@ static int check_host(const char *text, struct part host)
 	}
 	has_port = cut_at_last(&name, ':', &port);
 	if (memchr(name.at, ':', name.size))
-		return wrong(text, "\"%.*s\" is not a host; an IPv6 address stands in brackets, as "
-			     "in [::1]:5000/NAME", SHOWN(host));
+		return wrong(text,
+			     "\"%.*s\" is not a host; an IPv6 address stands in brackets, as "
+			     "in [::1]:5000/NAME",
+			     SHOWN(host));
 	for (size_t at = 0; at <= name.size;) {
 		struct part c = {name.at + at, span_of(name, at, ".", false)};
 
 		if (c.size == 0 || !only(c, ALNUM_LOWER UPPER "-") || c.at[0] == '-' ||
 		    c.at[c.size - 1] == '-')
-			return wrong(text, "\"%.*s\" is not a host: its parts are letters, digits "
-				     "and '-' (not at an end), joined by single '.'", SHOWN(host));
+			return wrong(text,
+				     "\"%.*s\" is not a host: its parts are letters, digits "
+				     "and '-' (not at an end), joined by single '.'",
+				     SHOWN(host));
 		at += c.size + 1;
 	}
 	return has_port ? check_port(text, port) : 0;
@@ -237,8 +251,10 @@ static int set_name(const char *text, struct part name, struct reference *ref)
 	int r;
 
 	if (name.size == 64 && only(name, HEX_LOWER))
-		return wrong(text, "this looks like a digest or the ID of an image; write "
-			     "NAME@sha256:%.*s", SHOWN(name));
+		return wrong(text,
+			     "this looks like a digest or the ID of an image; write "
+			     "NAME@sha256:%.*s",
+			     SHOWN(name));
 	if (first < name.size && is_host((struct part){name.at, first})) {
 		host = (struct part){name.at, first};
 		repository = (struct part){name.at + first + 1, name.size - first - 1};
@@ -279,8 +295,10 @@ static int check_transport(const char *text)
 		size_t n = strlen(others[i]);
 
 		if (strncmp(text, others[i], n) == 0 && (text[n] == '/' || text[n] == '.'))
-			return wrong(text, "images are not read from \"%s\"; copy it to a layout "
-				     "first: skopeo copy %.300s oci:DIR:TAG", others[i], text);
+			return wrong(text,
+				     "images are not read from \"%s\"; copy it to a layout "
+				     "first: skopeo copy %.300s oci:DIR:TAG",
+				     others[i], text);
 	}
 	return 0;
 }
@@ -332,7 +350,7 @@ static int set_layout_path(const char *text, struct part p, struct reference *re
 
 		if (!getcwd(here, sizeof(here)))
 			return wrong(text, "the working directory has no name (%m); write oci:/DIR "
-				     "with an absolute path");
+					   "with an absolute path");
 		n = snprintf(ref->path, sizeof(ref->path), "%s/%.*s",
 			     strcmp(here, "/") == 0 ? "" : here, (int)p.size, p.at);
 	}
