@@ -1,0 +1,14 @@
+/* container: one container from its making to its end, in the foreground.
+ *
+ * Ownership  The config stays the caller's.
+ * Units      The exit status is docker's: the command's own, 128 + signal, 125 when we could not make the
+ *            container, 126 when the command cannot be executed, 127 when it is not there.
+ * Errors     Reported; *ret_status is set nevertheless.
+ * Threads    The caller has exactly one.
+ * Source     runtime-spec runtime.md.
+ */
+#pragma once
+
+#include "runtime/config.h"
+
+int container_run(struct config *c, int *ret_status);

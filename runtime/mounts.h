@@ -1,0 +1,30 @@
+/* mounts: making each mount of a config as a detached tree, and attaching it in the root.
+ *
+ * What does not depend on the container's namespaces is made by the parent (the sources of binds must be: they
+ * are seen in its mount namespace only); the rest by init.
+ *
+ * Ownership  Trees are descriptors of the caller's; unattached they vanish with their last descriptor.
+ * Units      -
+ * Errors     Reported, with the kernel's own words from the file system context where it gives some.
+ * Threads    -
+ * Source     mount API of Linux 5.2 (fsopen, fsmount, move_mount, open_tree) and 5.12 (mount_setattr).
+ */
+#pragma once
+
+#include "runtime/cgroup.h"
+#include "runtime/config.h"
+
+/* A new file system as a detached mount. `data`: comma-separated options or NULL. `optional`: -ENODEV (the kernel
+ * has no such type) and -EPERM are returned bare. */
+int mounts_new(const char *type, const char *data, uint64_t attributes, bool optional);
+
+/* What stands at a descriptor or path as a detached mount. */
+int mounts_clone(int dir_fd, const char *path, bool recursive, uint64_t attributes);
+
+/* In the parent: one descriptor per mount of the config, -1 for those that init makes. */
+int mounts_prepare(const struct config *c, int *trees);
+
+/* In init: makes what is left and attaches everything below root_fd, in order. */
+int mounts_attach_all(const struct config *c, int *trees, const struct cgroup *cg, int root_fd);
+
+int mounts_attach(int tree_fd, int target_fd);
