@@ -56,6 +56,18 @@ int caps_bound(const struct config_capabilities *c)
 	return 0;
 }
 
+int caps_raise(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct sets[2];
+
+	if (capget(&head, sets) < 0)
+		return fail(errno, "capget: %s", strerror(errno));
+	sets[0].effective = sets[0].permitted;
+	sets[1].effective = sets[1].permitted;
+	return capset(&head, sets) < 0 ? fail(errno, "capset: %s", strerror(errno)) : 0;
+}
+
 int caps_apply(const struct config_capabilities *c)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};

@@ -26,5 +26,8 @@ int caps_parse(const char *name, uint64_t *ret);
 /* Drops the bounding set; before the user changes, because it needs CAP_SETPCAP. */
 int caps_bound(const struct config_capabilities *c);
 
+/* What is kept over a change of user (PR_SET_KEEPCAPS) is no longer in effect: puts it in effect again. */
+int caps_raise(void);
+
 /* Sets the others; after the user changed (with PR_SET_KEEPCAPS). */
 int caps_apply(const struct config_capabilities *c);

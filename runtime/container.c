@@ -18,6 +18,7 @@
 #include "runtime/init.h"
 #include "runtime/mounts.h"
 #include "runtime/namespaces.h"
+#include "runtime/rootfs.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
 
@@ -141,11 +142,10 @@ static void attend(struct container *k)
 	}
 }
 
-static int start(struct container *k, struct init_plan *plan, const sigset_t *signals)
+static int start(struct container *k, struct init_plan *plan)
 {
 	pid_t pid = namespaces_clone(k->config->namespaces, cgroup_clone_fd(plan->cgroup), &k->pidfd);
 
-	(void)signals;
 	if (pid == 0)
 		init_run(plan);
 	if (pid < 0)
@@ -162,6 +162,9 @@ static int prepare(struct config *c, struct init_plan *plan, struct cgroup **ret
 	plan->launcher_fd = init_launcher();
 	if (plan->launcher_fd < 0)
 		return plan->launcher_fd;
+	plan->root_fd = rootfs_new(c);
+	if (plan->root_fd < 0)
+		return plan->root_fd;
 	r = mounts_prepare(c, plan->trees);
 	if (r == 0 && c->cgroup_path)
 		r = cgroup_create(c->cgroup_path, c->user_namespace, ret_cgroup);
@@ -182,7 +185,7 @@ int container_run(struct config *c, int *ret_status)
 {
 	_cleanup_(cgroup_free) struct cgroup *cg = NULL;
 	_cleanup_(fd_free_memory) int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
-	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1,
+	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1, .root_fd = -1,
 				 .size = terminal_size()};
 	struct container k = {.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .status = 125,
 			      .terminal.master_fd = -1};
@@ -199,10 +202,11 @@ int container_run(struct config *c, int *ret_status)
 		return k.signal_fd;
 	r = prepare(c, &plan, &cg);
 	if (r == 0)
-		r = start(&k, &plan, &before);
+		r = start(&k, &plan);
 	for (size_t i = 0; i < c->n_mounts; i++)
 		fd_close(&trees[i]);
 	fd_close(&plan.launcher_fd);
+	fd_close(&plan.root_fd);
 	if (r == 0) {
 		attend(&k);
 		r = k.failed;

@@ -69,20 +69,20 @@ int device_filter_v1(int dir_fd)
 	return 0;
 }
 
-static struct bpf_insn load_word(uint8_t to, size_t off)
+static struct bpf_insn load_word(unsigned int to, size_t off)
 {
-	return (struct bpf_insn){.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = to, .src_reg = BPF_REG_1,
+	return (struct bpf_insn){.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = to & 0xfu, .src_reg = BPF_REG_1,
 				 .off = (int16_t)off};
 }
 
-static struct bpf_insn jump_unless_equal(uint8_t reg, uint32_t value)
+static struct bpf_insn jump_unless_equal(unsigned int reg, uint32_t value)
 {
-	return (struct bpf_insn){.code = BPF_JMP32 | BPF_JNE | BPF_K, .dst_reg = reg, .imm = (int32_t)value};
+	return (struct bpf_insn){.code = BPF_JMP32 | BPF_JNE | BPF_K, .dst_reg = reg & 0xfu, .imm = (int32_t)value};
 }
 
-static struct bpf_insn op(uint8_t code, uint8_t to, int32_t imm)
+static struct bpf_insn op(uint8_t code, unsigned int to, int32_t imm)
 {
-	return (struct bpf_insn){.code = code, .dst_reg = to, .imm = imm};
+	return (struct bpf_insn){.code = code, .dst_reg = to & 0xfu, .imm = imm};
 }
 
 static int32_t access_bits(const char *text)

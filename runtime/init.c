@@ -7,6 +7,7 @@
 #include <linux/keyctl.h>
 #include <linux/memfd.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,12 +127,12 @@ static int make_stdio(struct init_plan *p, int root_fd)
 static int make_root(struct init_plan *p)
 {
 	const struct config *c = p->config;
-	_cleanup_(fd_close) int root_fd = rootfs_mount(c), cwd_fd = -1;
-	int r;
+	_cleanup_(fd_close) int cwd_fd = -1;
+	const int root_fd = p->root_fd;
+	int r = rootfs_attach(root_fd);
 
-	if (root_fd < 0)
-		return root_fd;
-	r = mounts_attach_all(c, p->trees, p->cgroup, root_fd);
+	if (r == 0)
+		r = mounts_attach_all(c, p->trees, p->cgroup, root_fd);
 	if (r < 0)
 		return r;
 	cwd_fd = mount_target_make(root_fd, c->cwd, false);
@@ -207,6 +208,8 @@ static int drop_privileges(struct init_plan *p)
 	if (r == 0 && found < 0 && (r = enter_directory(c)) < 0 && !report_any())
 		fail(-r, "the working directory %s: %s", c->cwd, strerror(-r));
 	umask(c->umask);
+	if (r == 0 && c->uid != 0)
+		r = caps_raise();
 	if (r == 0 && !c->no_new_privileges)
 		r = seccomp_install(&c->seccomp);
 	if (r == 0)

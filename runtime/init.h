@@ -16,6 +16,7 @@
 struct init_plan {
 	const struct config *config;
 	const struct cgroup *cgroup;
+	int root_fd; /* detached, from rootfs_new() */
 	int *trees; /* one per mount, from mounts_prepare() */
 	int sync_fds[2];
 	int launcher_fd;

@@ -60,6 +60,8 @@ int mounts_new(const char *type, const char *data, uint64_t attributes, bool opt
 		return optional && (errno == ENODEV || errno == EPERM)
 			       ? -errno
 			       : fail(errno, "mounting %s: %s", type, strerror(errno));
+	if (fsconfig(context_fd, FSCONFIG_SET_STRING, "source", type, 0) < 0)
+		return fail_context(context_fd, errno, type, "source");
 	r = data ? set_options(context_fd, type, data) : 0;
 	if (r < 0)
 		return r;

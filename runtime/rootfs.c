@@ -102,20 +102,23 @@ static int new_overlay(const struct config *c)
 	return fd < 0 ? fail_overlay(context_fd, errno, "fsmount") : fd;
 }
 
-int rootfs_mount(const struct config *c)
+int rootfs_new(const struct config *c)
+{
+	int fd = c->rootfs ? mounts_clone(AT_FDCWD, c->rootfs, true, 0) : new_overlay(c);
+
+	return fd < 0 && c->rootfs ? fail(-fd, "root %s: %s", c->rootfs, strerror(-fd)) : fd;
+}
+
+int rootfs_attach(int root_fd)
 {
 	struct mount_attr private = {.propagation = MS_PRIVATE};
-	_cleanup_(fd_close) int fd = -1;
 
 	/* Nothing we mount may travel to the host, nothing of the host's to us. */
 	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof(private)) < 0)
 		return fail(errno, "making the mount namespace private: %s", strerror(errno));
-	fd = c->rootfs ? mounts_clone(AT_FDCWD, c->rootfs, true, 0) : new_overlay(c);
-	if (fd < 0)
-		return c->rootfs ? fail(-fd, "root %s: %s", c->rootfs, strerror(-fd)) : fd;
-	if (move_mount(fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (move_mount(root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return fail(errno, "attaching the root: %s", strerror(errno));
-	return TAKE_FD(fd);
+	return 0;
 }
 
 /* One empty tmpfs covers all masked directories, one view of /dev/null all masked files. */

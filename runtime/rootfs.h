@@ -1,17 +1,21 @@
 /* rootfs: the container's root: made, entered, and closed up with masked and read-only paths.
  *
- * Ownership  rootfs_mount() hands over a descriptor of the attached root.
+ * Ownership  rootfs_new() hands over the root as a detached mount.
  * Units      -
  * Errors     Reported.
- * Threads    Init only.
+ * Threads    -
  * Source     overlayfs.rst; pivot_root(2), "pivot_root(".", ".")".
  */
 #pragma once
 
 #include "runtime/config.h"
 
-/* The overlay (or the directory), attached over "/" of our own mount namespace, still unentered. */
-int rootfs_mount(const struct config *c);
+/* In the parent, because an overlay takes directories of the maker's mount namespace only: the overlay (or the
+ * directory) as a detached mount. */
+int rootfs_new(const struct config *c);
+
+/* In init, as everything below: over "/" of our own mount namespace, still unentered. */
+int rootfs_attach(int root_fd);
 
 /* Covers masked_paths, write-protects readonly_paths and, if asked, the root. */
 int rootfs_protect(const struct config *c, int root_fd);

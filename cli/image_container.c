@@ -1,0 +1,251 @@
+/* What the image says, then what the command line says over it. */
+#include "cli/image_container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/report.h"
+#include "cli/volume.h"
+#include "runtime/caps.h"
+#include "runtime/namespaces.h"
+#include "runtime/seccomp.h"
+#include "runtime/user.h"
+
+#define ENV_FILE_SIZE (1u << 20)
+
+static int no_memory(void)
+{
+	return fail(ENOMEM, "out of memory");
+}
+
+void image_container_hostname(const struct run_options *o, const char *id, char ret[static 64])
+{
+	snprintf(ret, 64, "%.*s", o->hostname ? 63 : 12, o->hostname ? o->hostname : id);
+}
+
+/* --entrypoint replaces the image's and drops its CMD; a command replaces CMD alone. */
+static int set_args(struct config *c, const struct run_options *o, const struct image_config *image)
+{
+	int r = 0;
+
+	if (o->entrypoint)
+		r = *o->entrypoint ? config_append(&c->args, o->entrypoint) : 0;
+	else
+		for (char **a = image ? image->entrypoint : NULL; a && *a && r == 0; a++)
+			r = config_append(&c->args, *a);
+	if (o->command[0] || o->entrypoint)
+		for (char **a = o->command; *a && r == 0; a++)
+			r = config_append(&c->args, *a);
+	else
+		for (char **a = image ? image->cmd : NULL; a && *a && r == 0; a++)
+			r = config_append(&c->args, *a);
+	if (r < 0)
+		return no_memory();
+	return c->args ? 0 : fail(EINVAL, "run: the image names no command, so one must stand behind it");
+}
+
+/* "NAME=VALUE", or "NAME", which takes our own value and is nothing when we have none. */
+static int set_variable(struct config *c, const char *text)
+{
+	_cleanup_(fd_free_memory) char *joined = NULL;
+	const char *value;
+
+	if (!*text || *text == '=')
+		return fail(EINVAL, "run: a variable without a name: \"%s\"", text);
+	if (strchr(text, '='))
+		return config_set_env(c, text) < 0 ? no_memory() : 0;
+	value = getenv(text);
+	if (!value)
+		return 0;
+	if (asprintf(&joined, "%s=%s", text, value) < 0) {
+		joined = NULL;
+		return no_memory();
+	}
+	return config_set_env(c, joined) < 0 ? no_memory() : 0;
+}
+
+/* One variable a line; '#' begins a comment line; nothing is unquoted, as docker does it. */
+static int read_env_file(struct config *c, const char *path)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	char *rest;
+	int r = fd_read_file(AT_FDCWD, path, ENV_FILE_SIZE, &b);
+
+	if (r < 0)
+		return fail(-r, "run: --env-file %s: %s", path, strerror(-r));
+	if (memchr(b.data, '\0', b.size))
+		return fail(EINVAL, "run: --env-file %s: it holds a NUL byte", path);
+	rest = (char *)b.data;
+	for (char *line; (line = strsep(&rest, "\n")) && r == 0;) {
+		line += strspn(line, " \t");
+		line[strcspn(line, "\r")] = '\0';
+		if (*line && *line != '#')
+			r = set_variable(c, line);
+	}
+	return r;
+}
+
+static int set_env(struct config *c, const struct run_options *o, const struct image_config *image,
+		   const char *hostname, const char *home)
+{
+	char text[4200];
+	int r = config_set_env(c, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+
+	snprintf(text, sizeof(text), "HOSTNAME=%s", hostname);
+	if (r == 0)
+		r = config_set_env(c, text);
+	if (r == 0 && c->terminal)
+		r = config_set_env(c, "TERM=xterm");
+	for (char **e = image ? image->env : NULL; e && *e && r == 0; e++)
+		r = strchr(*e, '=') && **e != '=' ? config_set_env(c, *e) : 0;
+	if (r < 0)
+		return no_memory();
+	for (size_t i = 0; i < o->env_files.n_texts && r == 0; i++)
+		r = read_env_file(c, o->env_files.texts[i]);
+	for (size_t i = 0; i < o->env.n_texts && r == 0; i++)
+		r = set_variable(c, o->env.texts[i]);
+	if (r == 0 && !config_env(c, "HOME")) {
+		snprintf(text, sizeof(text), "HOME=%s", home);
+		r = config_set_env(c, text) < 0 ? no_memory() : 0;
+	}
+	return r;
+}
+
+static int set_user(struct config *c, const struct run_options *o, const struct image_config *image, int root_fd,
+		    struct user *ret)
+{
+	const char **more = calloc(o->group_add.n_texts + 1, sizeof(*more));
+	int r;
+
+	if (!more)
+		return no_memory();
+	memcpy(more, o->group_add.texts ? o->group_add.texts : more, o->group_add.n_texts * sizeof(*more));
+	r = user_resolve(root_fd, o->user ? o->user : image ? image->user : "", more, ret);
+	free(more);
+	if (r < 0)
+		return r;
+	c->uid = ret->uid;
+	c->gid = ret->gid;
+	c->groups = TAKE(ret->groups);
+	c->n_groups = ret->n_groups;
+	return 0;
+}
+
+/* Drops come after adds unless everything is dropped first, as docker reads them. */
+static int set_capabilities(struct config *c, const struct run_options *o)
+{
+	uint64_t set = CAPS_DEFAULT, one, add = 0, drop = 0;
+	bool drop_all = false;
+	int r = 0;
+
+	for (size_t i = 0; i < o->cap_add.n_texts && r == 0; i++) {
+		r = caps_parse(o->cap_add.texts[i], &one);
+		add |= r == 0 ? one : 0;
+	}
+	for (size_t i = 0; i < o->cap_drop.n_texts && r == 0; i++) {
+		if (strcasecmp(o->cap_drop.texts[i], "ALL") == 0) {
+			drop_all = true;
+			continue;
+		}
+		r = caps_parse(o->cap_drop.texts[i], &one);
+		drop |= r == 0 ? one : 0;
+	}
+	if (r < 0)
+		return r;
+	set = ((drop_all ? 0 : set) | add) & ~drop;
+	c->capabilities = (struct config_capabilities){.bounding = set, .effective = set, .permitted = set};
+	return 0;
+}
+
+static int add_files(struct config *c, const char *directory)
+{
+	static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		_cleanup_(fd_free_memory) char *source = NULL;
+		char destination[32];
+
+		snprintf(destination, sizeof(destination), "/etc/%s", names[i]);
+		if (asprintf(&source, "%s/%s", directory, names[i]) < 0) {
+			source = NULL;
+			return no_memory();
+		}
+		if (config_add_mount(c, "bind", source, destination, NULL, 0, NULL) < 0)
+			return no_memory();
+	}
+	return 0;
+}
+
+static size_t depth(const struct config_mount *m)
+{
+	size_t n = 0;
+
+	for (const char *at = m->destination; *at; at++)
+		n += *at == '/' && at[1] && at[1] != '/';
+	return n;
+}
+
+/* The user's own come last, outer ones before inner ones, whatever order they were said in. */
+static int add_mounts(struct config *c, const struct run_options *o, const char *directory)
+{
+	size_t first;
+	int r = config_add_defaults(c, o->shm_size);
+
+	if (r < 0)
+		return no_memory();
+	r = add_files(c, directory);
+	first = c->n_mounts;
+	for (size_t i = 0; i < o->tmpfs.n_texts && r == 0; i++)
+		r = volume_add_tmpfs(c, o->tmpfs.texts[i]);
+	for (size_t i = 0; i < o->volumes.n_texts && r == 0; i++)
+		r = volume_add(c, o->volumes.texts[i]);
+	for (size_t i = first + 1; r == 0 && i < c->n_mounts; i++)
+		for (size_t k = i; k > first && depth(&c->mounts[k - 1]) > depth(&c->mounts[k]); k--) {
+			struct config_mount swap = c->mounts[k];
+
+			c->mounts[k] = c->mounts[k - 1];
+			c->mounts[k - 1] = swap;
+		}
+	return r;
+}
+
+int image_container_build(struct config *c, const struct run_options *o, const struct image_config *image,
+			  const struct image_container_place *place)
+{
+	_cleanup_(user_free) struct user user = {0};
+	char hostname[64], cgroup[80];
+	const char *cwd = o->workdir ? o->workdir : image && *image->working_dir ? image->working_dir : "/";
+	int r;
+
+	image_container_hostname(o, place->id, hostname);
+	snprintf(cgroup, sizeof(cgroup), "lazyrun/%s", place->id);
+	c->terminal = o->terminal;
+	c->interactive = o->interactive;
+	c->init = o->init;
+	c->no_new_privileges = o->no_new_privileges;
+	c->root_readonly = o->read_only;
+	c->user_namespace = namespaces_in_user();
+	if (asprintf(&c->cwd, "%s%s", *cwd == '/' ? "" : "/", cwd) < 0) {
+		c->cwd = NULL;
+		return no_memory();
+	}
+	c->hostname = strdup(hostname);
+	c->cgroup_path = strdup(cgroup);
+	if (!c->hostname || !c->cgroup_path)
+		return no_memory();
+	if ((r = add_mounts(c, o, place->directory)) < 0 || (r = set_args(c, o, image)) < 0 || (r = set_user(c, o, image, place->root_fd, &user)) < 0 ||
+	    (r = set_env(c, o, image, hostname, user.home)) < 0 || (r = set_capabilities(c, o)) < 0)
+		return r;
+	if (!o->seccomp_unconfined)
+		r = seccomp_prepare(o->seccomp_profile, c->capabilities.bounding, place->seccomp_cache_fd, &c->seccomp);
+	if (o->own_network)
+		c->namespaces |= CLONE_NEWNET;
+	for (size_t i = 0; i < o->ulimits.n_texts && r == 0; i++)
+		r = volume_add_ulimit(c, o->ulimits.texts[i]);
+	return r;
+}
