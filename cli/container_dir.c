@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +16,9 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "runtime/mounts.h"
+
+const char *const container_dir_file_names[CONTAINER_DIR_FILES] = {"hosts", "hostname", "resolv.conf"};
 
 static int new_id(char id[static 65])
 {
@@ -48,6 +52,42 @@ static void sweep(int containers_fd)
 			fd_remove_tree(containers_fd, d->d_name);
 	}
 	closedir(dir);
+}
+
+/* Made under another name, so that it is there as a whole or not at all. */
+static int make_below(int parent_fd)
+{
+	static const char *const directories[] = {"dev", "etc", "proc", "sys"};
+	_cleanup_(fd_close) int fd = fd_open_dir(parent_fd, ".below.new", true), etc_fd = -1;
+	int r = fd < 0 || fchmod(fd, 0755) < 0 ? -errno : 0;
+
+	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]) && r == 0; i++)
+		if ((mkdirat(fd, directories[i], 0755) < 0 && errno != EEXIST) ||
+		    fchmodat(fd, directories[i], 0755, 0) < 0)
+			r = -errno;
+	etc_fd = r == 0 ? fd_open_dir(fd, "etc", false) : -1;
+	for (size_t i = 0; i < CONTAINER_DIR_FILES && r == 0; i++) {
+		_cleanup_(fd_close) int file_fd =
+			openat(etc_fd, container_dir_file_names[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+		if (file_fd < 0 || fchmod(file_fd, 0644) < 0)
+			r = -errno;
+	}
+	if (r == 0 && renameat(parent_fd, ".below.new", parent_fd, ".below") < 0)
+		r = -errno;
+	return r;
+}
+
+static int open_below(struct container_dir *d)
+{
+	int r = 0;
+
+	d->below_fd = fd_open_dir(d->parent_fd, ".below", false);
+	if (d->below_fd == -ENOENT) {
+		r = make_below(d->parent_fd);
+		d->below_fd = r < 0 ? r : fd_open_dir(d->parent_fd, ".below", false);
+	}
+	return d->below_fd < 0 ? fail(-d->below_fd, "making containers/.below: %s", strerror(-d->below_fd)) : 0;
 }
 
 static int open_upper(struct container_dir *d, const char *kept, int lower_fd)
@@ -90,7 +130,8 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 		return fail(-d->dir_fd, "making %s: %s", d->path, strerror(-d->dir_fd));
 	if (flock(d->dir_fd, LOCK_EX | LOCK_NB) < 0)
 		return fail(errno, "locking %s: %s", d->path, strerror(errno));
-	return open_upper(d, kept, lower_fd);
+	r = open_below(d);
+	return r < 0 ? r : open_upper(d, kept, lower_fd);
 }
 
 int container_dir_new(const char *store_path, int containers_fd, int lower_fd, const char *kept, struct container_dir **ret)
@@ -100,7 +141,7 @@ int container_dir_new(const char *store_path, int containers_fd, int lower_fd, c
 
 	if (!d)
 		return fail(ENOMEM, "out of memory");
-	d->dir_fd = d->upper_fd = d->work_fd = -1;
+	d->dir_fd = d->upper_fd = d->work_fd = d->below_fd = -1;
 	/* a descriptor of our own: a lock belongs to the open file */
 	d->parent_fd = openat(containers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->parent_fd < 0 || flock(d->parent_fd, LOCK_EX) < 0)
@@ -114,58 +155,108 @@ int container_dir_new(const char *store_path, int containers_fd, int lower_fd, c
 	return 0;
 }
 
+/* Freeing directories can mean waiting for the disk (discard mounts), so the command does not wait for it: a process
+ * of its own removes the tree and ends. It holds the lock by inheritance; if it is killed, the next start sweeps. */
+static void remove_behind(const struct container_dir *d)
+{
+	pid_t pid = fork();
+
+	if (pid > 0)
+		return;
+	if (pid == 0) {
+		/* Nobody may take us for the command: no standard output held open, no session, no directory. */
+		close_range(0, STDERR_FILENO, 0);
+		setsid();
+		if (chdir("/") < 0)
+			_exit(1);
+	}
+	fd_remove_tree(d->parent_fd, d->id);
+	if (pid == 0)
+		_exit(0);
+}
+
 void container_dir_free(struct container_dir **d)
 {
 	if (!*d)
 		return;
 	fd_close(&(*d)->upper_fd);
 	fd_close(&(*d)->work_fd);
+	fd_close(&(*d)->below_fd);
 	if ((*d)->dir_fd >= 0)
-		fd_remove_tree((*d)->parent_fd, (*d)->id);
+		remove_behind(*d);
 	fd_close(&(*d)->dir_fd);
 	fd_close(&(*d)->parent_fd);
 	free((*d)->path);
 	fd_free_memory(d);
 }
 
-static int write_file(struct container_dir *d, const char *name, const struct bytes *b)
+static int write_file(int dir_fd, const char *name, const struct bytes *b)
 {
-	_cleanup_(fd_close) int fd = openat(d->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	_cleanup_(fd_close) int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	int r = fd < 0 ? -errno : fd_write_full(fd, b->data, b->size);
 
 	if (r == 0 && fchmod(fd, 0644) < 0) /* whatever our umask is */
 		r = -errno;
-	return r < 0 ? fail(-r, "writing %s/%s: %s", d->path, name, strerror(-r)) : 0;
+	return r < 0 ? fail(-r, "writing the container's /etc/%s: %s", name, strerror(-r)) : 0;
 }
 
-int container_dir_write_files(struct container_dir *d, const char *hostname, bool own_network)
+/* The host's network has the host's names. */
+static int fill_hosts(struct bytes *hosts, const char *hostname, bool own_network)
 {
-	_cleanup_(bytes_free) struct bytes hosts = {0}, resolv = {0}, name = {0};
 	int r = 0;
 
-	/* The host's network has the host's names. */
-	if (own_network || fd_read_file(AT_FDCWD, "/etc/hosts", 1 << 20, &hosts) < 0)
-		r = bytes_printf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-					 "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
-					 "ff02::2\tip6-allrouters\n");
-	if (r == 0 && hosts.size > 0 && hosts.data[hosts.size - 1] != '\n')
-		r = bytes_append(&hosts, "\n", 1);
-	if (r == 0)
-		r = bytes_printf(&hosts, "127.0.1.1\t%s\n", hostname);
+	if (own_network || fd_read_file(AT_FDCWD, "/etc/hosts", 1 << 20, hosts) < 0)
+		r = bytes_printf(hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+					"fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n"
+					"ff02::2\tip6-allrouters\n");
+	if (r == 0 && hosts->size > 0 && hosts->data[hosts->size - 1] != '\n')
+		r = bytes_append(hosts, "\n", 1);
+	return r == 0 ? bytes_printf(hosts, "127.0.1.1\t%s\n", hostname) : r;
+}
+
+static void fill_resolv(struct bytes *resolv)
+{
+	_cleanup_(fd_close) int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* often a link */
+	ssize_t n;
+
+	while (fd >= 0 && resolv->size < (1 << 20) && bytes_reserve(resolv, 4096) == 0 &&
+	       (n = read(fd, resolv->data + resolv->size, 4096)) > 0)
+		resolv->size += (size_t)n;
+}
+
+/* In memory: nothing to write to a disk and to remove from it at each start. */
+static int open_memory(int *ret_probe)
+{
+	int fd = mounts_new("tmpfs", "mode=755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, false);
+
+	*ret_probe = fd < 0 ? -1 : mounts_clone(fd, "", false, 0);
+	return fd;
+}
+
+int container_dir_files(struct container_dir *d, const char *hostname, bool own_network,
+			int ret_trees[static CONTAINER_DIR_FILES])
+{
+	_cleanup_(bytes_free) struct bytes hosts = {0}, resolv = {0}, name = {0};
+	const struct bytes *const contents[CONTAINER_DIR_FILES] = {&hosts, &name, &resolv};
+	_cleanup_(fd_close) int probe_fd = -1, memory_fd = open_memory(&probe_fd);
+	/* A part of a detached mount can be cloned since Linux 6.15; before, the files lie on the disk. */
+	int dir_fd = probe_fd >= 0 ? memory_fd : d->dir_fd, r;
+
+	if (memory_fd < 0)
+		return memory_fd;
+	r = fill_hosts(&hosts, hostname, own_network);
 	if (r == 0)
 		r = bytes_printf(&name, "%s\n", hostname);
 	if (r < 0)
 		return fail(ENOMEM, "out of memory");
-	if (!own_network) {
-		int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* often a link */
-		ssize_t n = 0;
-
-		while (fd >= 0 && resolv.size < (1 << 20) && bytes_reserve(&resolv, 4096) == 0 &&
-		       (n = read(fd, resolv.data + resolv.size, 4096)) > 0)
-			resolv.size += (size_t)n;
-		fd_close(&fd);
+	if (!own_network)
+		fill_resolv(&resolv);
+	for (size_t i = 0; i < CONTAINER_DIR_FILES && r == 0; i++)
+		r = write_file(dir_fd, container_dir_file_names[i], contents[i]);
+	for (size_t i = 0; i < CONTAINER_DIR_FILES && r == 0; i++) {
+		ret_trees[i] = mounts_clone(dir_fd, container_dir_file_names[i], false, 0);
+		if (ret_trees[i] < 0)
+			r = fail(-ret_trees[i], "/etc/%s: %s", container_dir_file_names[i], strerror(-ret_trees[i]));
 	}
-	if ((r = write_file(d, "hosts", &hosts)) < 0 || (r = write_file(d, "hostname", &name)) < 0)
-		return r;
-	return write_file(d, "resolv.conf", &resolv);
+	return r;
 }

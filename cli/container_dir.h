@@ -1,7 +1,7 @@
 /* container_dir: a container's directory in the store: its upper and work directory and three small files.
  *
- * Ownership  container_dir_new() hands over; container_dir_free() removes the directory (but never a kept upper) and
- *            ends it. As long as it is open its lock says that the container lives; directories whose lock is free are
+ * Ownership  container_dir_new() hands over; container_dir_free() ends it and has the directory removed (but
+ *            never a kept upper) by a process that it leaves behind. As long as it is open its lock says that the container lives; directories whose lock is free are
  *            what killed commands left, and the next container_dir_new() removes them.
  * Units      -
  * Errors     Reported.
@@ -18,12 +18,17 @@ struct container_dir {
 	int upper_fd, work_fd;
 	int parent_fd;	/* containers/ */
 	bool keep_upper;
-	char *path;	/* for binds: <store>/containers/<id> */
+	int below_fd;	/* to be the lowest layer: empty directories and files where a container has mounts, so that an
+			   image without them needs no copy of its directories */
+	char *path;	/* <store>/containers/<id> */
 };
 
 /* `lower_fd`: whose root the upper directory takes its mode and owner from. `kept`: --upper's directory, or NULL. */
 int container_dir_new(const char *store_path, int containers_fd, int lower_fd, const char *kept, struct container_dir **ret);
 void container_dir_free(struct container_dir **d);
 
-/* /etc/hosts, /etc/hostname and /etc/resolv.conf as files "hosts", "hostname", "resolv.conf" in the directory. */
-int container_dir_write_files(struct container_dir *d, const char *hostname, bool own_network);
+/* /etc/hosts, /etc/hostname and /etc/resolv.conf (CONTAINER_DIR_FILES), each as a detached mount of the caller's. */
+#define CONTAINER_DIR_FILES 3
+int container_dir_files(struct container_dir *d, const char *hostname, bool own_network,
+			int ret_trees[static CONTAINER_DIR_FILES]);
+extern const char *const container_dir_file_names[CONTAINER_DIR_FILES];

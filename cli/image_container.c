@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/report.h"
+#include "cli/container_dir.h"
 #include "cli/volume.h"
 #include "runtime/caps.h"
 #include "runtime/namespaces.h"
@@ -162,21 +163,16 @@ static int set_capabilities(struct config *c, const struct run_options *o)
 	return 0;
 }
 
-static int add_files(struct config *c, const char *directory)
+static int add_files(struct config *c, int *trees)
 {
-	static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		_cleanup_(fd_free_memory) char *source = NULL;
+	for (size_t i = 0; i < CONTAINER_DIR_FILES; i++) {
 		char destination[32];
+		struct config_mount *m;
 
-		snprintf(destination, sizeof(destination), "/etc/%s", names[i]);
-		if (asprintf(&source, "%s/%s", directory, names[i]) < 0) {
-			source = NULL;
+		snprintf(destination, sizeof(destination), "/etc/%s", container_dir_file_names[i]);
+		if (config_add_mount(c, "bind", NULL, destination, NULL, 0, &m) < 0)
 			return no_memory();
-		}
-		if (config_add_mount(c, "bind", source, destination, NULL, 0, NULL) < 0)
-			return no_memory();
+		m->tree_fd = TAKE_FD(trees[i]);
 	}
 	return 0;
 }
@@ -191,14 +187,14 @@ static size_t depth(const struct config_mount *m)
 }
 
 /* The user's own come last, outer ones before inner ones, whatever order they were said in. */
-static int add_mounts(struct config *c, const struct run_options *o, const char *directory)
+static int add_mounts(struct config *c, const struct run_options *o, int *file_trees)
 {
 	size_t first;
 	int r = config_add_defaults(c, o->shm_size);
 
 	if (r < 0)
 		return no_memory();
-	r = add_files(c, directory);
+	r = add_files(c, file_trees);
 	first = c->n_mounts;
 	for (size_t i = 0; i < o->tmpfs.n_texts && r == 0; i++)
 		r = volume_add_tmpfs(c, o->tmpfs.texts[i]);
@@ -238,7 +234,7 @@ int image_container_build(struct config *c, const struct run_options *o, const s
 	c->cgroup_path = strdup(cgroup);
 	if (!c->hostname || !c->cgroup_path)
 		return no_memory();
-	if ((r = add_mounts(c, o, place->directory)) < 0 || (r = set_args(c, o, image)) < 0 || (r = set_user(c, o, image, place->root_fd, &user)) < 0 ||
+	if ((r = add_mounts(c, o, place->file_trees)) < 0 || (r = set_args(c, o, image)) < 0 || (r = set_user(c, o, image, place->root_fd, &user)) < 0 ||
 	    (r = set_env(c, o, image, hostname, user.home)) < 0 || (r = set_capabilities(c, o)) < 0)
 		return r;
 	if (!o->seccomp_unconfined)

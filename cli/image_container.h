@@ -15,7 +15,7 @@
 struct image_container_place {
 	int root_fd;		 /* where users are looked up: the image's tree */
 	const char *id;		 /* of the container */
-	const char *directory;	 /* holds "hosts", "hostname", "resolv.conf" */
+	int *file_trees;	 /* from container_dir_files(); taken over */
 	int seccomp_cache_fd;	 /* or -1 */
 };
 

@@ -31,7 +31,7 @@ static void free_mounts(struct config *c)
 		free(c->mounts[i].source);
 		free(c->mounts[i].destination);
 		free(c->mounts[i].data);
-		fd_close(&c->mounts[i].source_fd);
+		fd_close(&c->mounts[i].tree_fd);
 	}
 	free(c->mounts);
 }
@@ -116,7 +116,7 @@ int config_add_mount(struct config *c, const char *type, const char *source, con
 	*m = (struct config_mount){
 		.type = strdup(type),
 		.source = source ? strdup(source) : NULL,
-		.source_fd = -1,
+		.tree_fd = -1,
 		.destination = strdup(destination),
 		.data = data ? strdup(data) : NULL,
 		.attributes = attributes,

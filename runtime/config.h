@@ -18,13 +18,13 @@
 
 struct config_mount {
 	char *type;	   /* "bind", "tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup" */
-	char *source;	   /* of a bind: a path on the host; NULL with source_fd */
-	int source_fd;	   /* of a bind: a descriptor that shows what to bind; -1 with source */
+	char *source;	   /* of a bind: a path on the host; NULL with tree_fd */
+	int tree_fd;	   /* of a bind: already a detached mount; -1 with source */
 	char *destination; /* absolute, in the container */
 	char *data;	   /* options of the file system, comma separated, or NULL */
 	uint64_t attributes; /* MOUNT_ATTR_*, set */
 	bool recursive;	   /* of a bind: with the mounts below source */
-	bool file;	   /* of a bind whose source_fd is a file: what to make as a target */
+	bool file;	   /* of a bind of a file: what to make as a target */
 	bool optional;	   /* goes missing silently where the kernel has no such file system */
 };
 
@@ -101,7 +101,7 @@ int config_set_env(struct config *c, const char *assignment);
 const char *config_env(const struct config *c, const char *name);
 
 /* Appends a mount with copies of the strings; *ret points at it until the next one is added. `type`, `destination`
- * and the rest as in the struct; source_fd is -1. */
+ * and the rest as in the struct; tree_fd is -1. */
 int config_add_mount(struct config *c, const char *type, const char *source, const char *destination,
 		     const char *data, uint64_t attributes, struct config_mount **ret);
 

@@ -100,17 +100,16 @@ static bool is(const struct config_mount *m, const char *type)
 
 static int prepare_bind(struct config_mount *m)
 {
+	_cleanup_(fd_close) int fd = m->tree_fd >= 0 ? TAKE_FD(m->tree_fd)
+						     : mounts_clone(AT_FDCWD, m->source, m->recursive, m->attributes);
 	struct stat st;
-	int fd = m->source ? mounts_clone(AT_FDCWD, m->source, m->recursive, m->attributes)
-			   : mounts_clone(m->source_fd, "", m->recursive, m->attributes);
 
 	if (fd < 0)
-		return fail(-fd, "volume %s: %s: %s", m->destination, m->source ? m->source : "its source",
-			    strerror(-fd));
+		return fail(-fd, "volume %s: %s: %s", m->destination, m->source, strerror(-fd));
 	if (fstat(fd, &st) < 0)
 		return fail(errno, "volume %s: %s", m->destination, strerror(errno));
 	m->file = !S_ISDIR(st.st_mode);
-	return fd;
+	return TAKE_FD(fd);
 }
 
 /* In a user namespace that does not own the network namespace, sysfs may not be mounted anew. */

@@ -45,6 +45,7 @@ static int run(const struct run_options *o, int *ret_status)
 	_cleanup_(fd_close) int store_fd = -1, containers_fd = -1, cache_fd = -1;
 	const char *store = getenv("LAZYRUN_STORE");
 	struct config c;
+	int trees[CONTAINER_DIR_FILES];
 	char hostname[64];
 	int r;
 
@@ -58,16 +59,17 @@ static int run(const struct run_options *o, int *ret_status)
 	if (r < 0)
 		return r;
 	image_container_hostname(o, d->id, hostname);
-	r = container_dir_write_files(d, hostname, o->own_network);
+	r = container_dir_files(d, hostname, o->own_network, trees);
 	if (r == 0)
 		r = image_container_build(&c, o, NULL,
-					  &(struct image_container_place){lower_fd, d->id, d->path, cache_fd});
+					  &(struct image_container_place){lower_fd, d->id, trees, cache_fd});
 	if (r == 0 && getenv("RUN_DIR_PLAIN")) {
 		c.rootfs = strdup(o->ensure.image);
 	} else if (r == 0) {
-		c.overlay.lower_fds = malloc(sizeof(int));
-		c.overlay.n_lower = 1;
+		c.overlay.lower_fds = malloc(2 * sizeof(int));
+		c.overlay.n_lower = 2;
 		c.overlay.lower_fds[0] = TAKE_FD(lower_fd);
+		c.overlay.lower_fds[1] = TAKE_FD(d->below_fd);
 		c.overlay.upper_fd = TAKE_FD(d->upper_fd);
 		c.overlay.work_fd = TAKE_FD(d->work_fd);
 		c.overlay.keep_upper = d->keep_upper;
