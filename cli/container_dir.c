@@ -78,44 +78,40 @@ static int make_below(int parent_fd)
 	return r;
 }
 
-static int open_below(struct container_dir *d)
+static int open_below(struct container_dir *d, const char *store_path)
 {
 	int r = 0;
 
-	d->below_fd = fd_open_dir(d->parent_fd, ".below", false);
-	if (d->below_fd == -ENOENT) {
-		r = make_below(d->parent_fd);
-		d->below_fd = r < 0 ? r : fd_open_dir(d->parent_fd, ".below", false);
+	if (faccessat(d->parent_fd, ".below", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		r = errno == ENOENT ? make_below(d->parent_fd) : -errno;
+	if (r < 0)
+		return fail(-r, "making %s/containers/.below: %s", store_path, strerror(-r));
+	if (asprintf(&d->below, "%s/containers/.below", store_path) < 0) {
+		d->below = NULL;
+		return fail(ENOMEM, "out of memory");
 	}
-	return d->below_fd < 0 ? fail(-d->below_fd, "making containers/.below: %s", strerror(-d->below_fd)) : 0;
-}
-
-static int open_upper(struct container_dir *d, const char *kept, int lower_fd)
-{
-	_cleanup_(fd_close) int kept_fd = -1;
-	int base_fd = d->dir_fd;
-	struct stat st;
-
-	if (kept) {
-		kept_fd = fd_open_dir(AT_FDCWD, kept, true);
-		if (kept_fd < 0)
-			return fail(-kept_fd, "run: --upper %s: %s", kept, strerror(-kept_fd));
-		base_fd = kept_fd;
-		d->keep_upper = true;
-	}
-	d->upper_fd = fd_open_dir(base_fd, "upper", true);
-	d->work_fd = fd_open_dir(base_fd, "work", true);
-	if (d->upper_fd < 0 || d->work_fd < 0)
-		return fail(d->upper_fd < 0 ? -d->upper_fd : -d->work_fd, "making the upper directory: %s",
-			    strerror(d->upper_fd < 0 ? -d->upper_fd : -d->work_fd));
-	/* The merged root shows the upper directory's own attributes. */
-	if (fstat(lower_fd, &st) < 0 || fchown(d->upper_fd, st.st_uid, st.st_gid) < 0 ||
-	    fchmod(d->upper_fd, st.st_mode & 07777) < 0)
-		return fail(errno, "making the upper directory: %s", strerror(errno));
 	return 0;
 }
 
-static int make(struct container_dir *d, const char *store_path, const char *kept, int lower_fd)
+static int make_upper(struct container_dir *d, const char *kept)
+{
+	const char *base = kept ? kept : d->path;
+
+	d->keep_upper = kept != NULL;
+	if (kept && mkdir(kept, 0700) < 0 && errno != EEXIST)
+		return fail(errno, "run: --upper %s: %s", kept, strerror(errno));
+	if (asprintf(&d->upper, "%s/upper", base) < 0)
+		d->upper = NULL;
+	if (asprintf(&d->work, "%s/work", base) < 0)
+		d->work = NULL;
+	if (!d->upper || !d->work)
+		return fail(ENOMEM, "out of memory");
+	if ((mkdir(d->upper, 0700) < 0 || mkdir(d->work, 0700) < 0) && (errno != EEXIST || !kept))
+		return fail(errno, "making %s: %s", d->upper, strerror(errno));
+	return 0;
+}
+
+static int make(struct container_dir *d, const char *store_path, const char *kept)
 {
 	int r = new_id(d->id);
 
@@ -130,24 +126,27 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 		return fail(-d->dir_fd, "making %s: %s", d->path, strerror(-d->dir_fd));
 	if (flock(d->dir_fd, LOCK_EX | LOCK_NB) < 0)
 		return fail(errno, "locking %s: %s", d->path, strerror(errno));
-	r = open_below(d);
-	return r < 0 ? r : open_upper(d, kept, lower_fd);
+	r = open_below(d, store_path);
+	return r < 0 ? r : make_upper(d, kept);
 }
 
-int container_dir_new(const char *store_path, int containers_fd, int lower_fd, const char *kept, struct container_dir **ret)
+int container_dir_new(const char *store_path, const char *kept, struct container_dir **ret)
 {
 	_cleanup_(container_dir_free) struct container_dir *d = calloc(1, sizeof(*d));
+	_cleanup_(fd_free_memory) char *path = NULL;
 	int r;
 
-	if (!d)
+	if (!d || asprintf(&path, "%s/containers", store_path) < 0) {
+		path = NULL;
 		return fail(ENOMEM, "out of memory");
-	d->dir_fd = d->upper_fd = d->work_fd = d->below_fd = -1;
-	/* a descriptor of our own: a lock belongs to the open file */
-	d->parent_fd = openat(containers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	d->dir_fd = -1;
+	/* By its path: who joined other namespaces sees it through another mount. And a lock belongs to the open file. */
+	d->parent_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->parent_fd < 0 || flock(d->parent_fd, LOCK_EX) < 0)
-		return fail(errno, "%s/containers: %s", store_path, strerror(errno));
+		return fail(errno, "%s: %s", path, strerror(errno));
 	sweep(d->parent_fd);
-	r = make(d, store_path, kept, lower_fd);
+	r = make(d, store_path, kept);
 	flock(d->parent_fd, LOCK_UN);
 	if (r < 0)
 		return r;
@@ -179,14 +178,14 @@ void container_dir_free(struct container_dir **d)
 {
 	if (!*d)
 		return;
-	fd_close(&(*d)->upper_fd);
-	fd_close(&(*d)->work_fd);
-	fd_close(&(*d)->below_fd);
 	if ((*d)->dir_fd >= 0)
 		remove_behind(*d);
 	fd_close(&(*d)->dir_fd);
 	fd_close(&(*d)->parent_fd);
 	free((*d)->path);
+	free((*d)->below);
+	free((*d)->upper);
+	free((*d)->work);
 	fd_free_memory(d);
 }
 
@@ -233,7 +232,7 @@ static int open_memory(int *ret_probe)
 	return fd;
 }
 
-int container_dir_files(struct container_dir *d, const char *hostname, bool own_network,
+int container_dir_files(const struct container_dir *d, const char *hostname, bool own_network,
 			int ret_trees[static CONTAINER_DIR_FILES])
 {
 	_cleanup_(bytes_free) struct bytes hosts = {0}, resolv = {0}, name = {0};

@@ -15,20 +15,20 @@
 struct container_dir {
 	char id[65];
 	int dir_fd;	/* flocked */
-	int upper_fd, work_fd;
 	int parent_fd;	/* containers/ */
 	bool keep_upper;
-	int below_fd;	/* to be the lowest layer: empty directories and files where a container has mounts, so that an
+	char *upper, *work; /* paths */
+	char *below;	/* path; to be the lowest layer: empty directories and files where a container has mounts, so that an
 			   image without them needs no copy of its directories */
 	char *path;	/* <store>/containers/<id> */
 };
 
-/* `lower_fd`: whose root the upper directory takes its mode and owner from. `kept`: --upper's directory, or NULL. */
-int container_dir_new(const char *store_path, int containers_fd, int lower_fd, const char *kept, struct container_dir **ret);
+/* `kept`: --upper's directory, or NULL. */
+int container_dir_new(const char *store_path, const char *kept, struct container_dir **ret);
 void container_dir_free(struct container_dir **d);
 
 /* /etc/hosts, /etc/hostname and /etc/resolv.conf (CONTAINER_DIR_FILES), each as a detached mount of the caller's. */
 #define CONTAINER_DIR_FILES 3
-int container_dir_files(struct container_dir *d, const char *hostname, bool own_network,
+int container_dir_files(const struct container_dir *d, const char *hostname, bool own_network,
 			int ret_trees[static CONTAINER_DIR_FILES]);
 extern const char *const container_dir_file_names[CONTAINER_DIR_FILES];

@@ -10,12 +10,10 @@
 
 #include "base/fd.h"
 #include "base/report.h"
-#include "cli/container_dir.h"
 #include "cli/volume.h"
 #include "runtime/caps.h"
 #include "runtime/namespaces.h"
 #include "runtime/seccomp.h"
-#include "runtime/user.h"
 
 #define ENV_FILE_SIZE (1u << 20)
 
@@ -92,9 +90,9 @@ static int read_env_file(struct config *c, const char *path)
 }
 
 static int set_env(struct config *c, const struct run_options *o, const struct image_config *image,
-		   const char *hostname, const char *home)
+		   const char *hostname)
 {
-	char text[4200];
+	char text[80];
 	int r = config_set_env(c, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 
 	snprintf(text, sizeof(text), "HOSTNAME=%s", hostname);
@@ -110,31 +108,34 @@ static int set_env(struct config *c, const struct run_options *o, const struct i
 		r = read_env_file(c, o->env_files.texts[i]);
 	for (size_t i = 0; i < o->env.n_texts && r == 0; i++)
 		r = set_variable(c, o->env.texts[i]);
-	if (r == 0 && !config_env(c, "HOME")) {
-		snprintf(text, sizeof(text), "HOME=%s", home);
-		r = config_set_env(c, text) < 0 ? no_memory() : 0;
-	}
 	return r;
 }
 
-static int set_user(struct config *c, const struct run_options *o, const struct image_config *image, int root_fd,
-		    struct user *ret)
+/* Looked up by init, in the root itself. */
+static int set_user(struct config *c, const struct run_options *o, const struct image_config *image)
 {
-	const char **more = calloc(o->group_add.n_texts + 1, sizeof(*more));
-	int r;
+	int r = 0;
 
-	if (!more)
-		return no_memory();
-	memcpy(more, o->group_add.texts ? o->group_add.texts : more, o->group_add.n_texts * sizeof(*more));
-	r = user_resolve(root_fd, o->user ? o->user : image ? image->user : "", more, ret);
-	free(more);
-	if (r < 0)
-		return r;
-	c->uid = ret->uid;
-	c->gid = ret->gid;
-	c->groups = TAKE(ret->groups);
-	c->n_groups = ret->n_groups;
-	return 0;
+	c->user = strdup(o->user ? o->user : image ? image->user : "");
+	for (size_t i = 0; i < o->group_add.n_texts && r == 0; i++)
+		r = config_append(&c->more_groups, o->group_add.texts[i]);
+	return c->user && r == 0 ? 0 : no_memory();
+}
+
+static int set_overlay(struct config *c, const struct image_container_place *place)
+{
+	int r = 0;
+
+	if (!place->lowers)
+		return 0;
+	for (const char *const *l = place->lowers; *l && r == 0; l++)
+		r = config_append(&c->overlay.lowers, *l);
+	if (r == 0)
+		r = config_append(&c->overlay.lowers, place->dir->below);
+	c->overlay.upper = strdup(place->dir->upper);
+	c->overlay.work = strdup(place->dir->work);
+	c->overlay.keep_upper = place->dir->keep_upper;
+	return r == 0 && c->overlay.upper && c->overlay.work ? 0 : no_memory();
 }
 
 /* Drops come after adds unless everything is dropped first, as docker reads them. */
@@ -213,13 +214,12 @@ static int add_mounts(struct config *c, const struct run_options *o, int *file_t
 int image_container_build(struct config *c, const struct run_options *o, const struct image_config *image,
 			  const struct image_container_place *place)
 {
-	_cleanup_(user_free) struct user user = {0};
 	char hostname[64], cgroup[80];
 	const char *cwd = o->workdir ? o->workdir : image && *image->working_dir ? image->working_dir : "/";
 	int r;
 
-	image_container_hostname(o, place->id, hostname);
-	snprintf(cgroup, sizeof(cgroup), "lazyrun/%s", place->id);
+	image_container_hostname(o, place->dir->id, hostname);
+	snprintf(cgroup, sizeof(cgroup), "lazyrun/%s", place->dir->id);
 	c->terminal = o->terminal;
 	c->interactive = o->interactive;
 	c->init = o->init;
@@ -234,8 +234,8 @@ int image_container_build(struct config *c, const struct run_options *o, const s
 	c->cgroup_path = strdup(cgroup);
 	if (!c->hostname || !c->cgroup_path)
 		return no_memory();
-	if ((r = add_mounts(c, o, place->file_trees)) < 0 || (r = set_args(c, o, image)) < 0 || (r = set_user(c, o, image, place->root_fd, &user)) < 0 ||
-	    (r = set_env(c, o, image, hostname, user.home)) < 0 || (r = set_capabilities(c, o)) < 0)
+	if ((r = add_mounts(c, o, place->file_trees)) < 0 || (r = set_args(c, o, image)) < 0 || (r = set_user(c, o, image)) < 0 ||
+	    (r = set_overlay(c, place)) < 0 || (r = set_env(c, o, image, hostname)) < 0 || (r = set_capabilities(c, o)) < 0)
 		return r;
 	if (!o->seccomp_unconfined)
 		r = seccomp_prepare(o->seccomp_profile, c->capabilities.bounding, place->seccomp_cache_fd, &c->seccomp);

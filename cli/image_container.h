@@ -8,13 +8,14 @@
  */
 #pragma once
 
+#include "cli/container_dir.h"
 #include "cli/run_options.h"
 #include "format/image_config.h"
 #include "runtime/config.h"
 
 struct image_container_place {
-	int root_fd;		 /* where users are looked up: the image's tree */
-	const char *id;		 /* of the container */
+	const struct container_dir *dir;
+	const char *const *lowers; /* the image's trees, topmost first, NULL-terminated; NULL: the caller sets rootfs */
 	int *file_trees;	 /* from container_dir_files(); taken over */
 	int seccomp_cache_fd;	 /* or -1 */
 };

@@ -12,6 +12,7 @@
 
 static const struct command_function functions[] = {
 	{"help", cmd_help},
+	{"run", cmd_run},
 	{NULL, NULL},
 };
 

@@ -14,7 +14,7 @@
 
 void config_init(struct config *c)
 {
-	*c = (struct config){.umask = 0022, .overlay = {.upper_fd = -1, .work_fd = -1}};
+	*c = (struct config){.umask = 0022};
 }
 
 static void free_strings(char ***array)
@@ -43,11 +43,11 @@ void config_free(struct config *c)
 	free_strings(&c->masked_paths);
 	free_strings(&c->readonly_paths);
 	free_mounts(c);
-	for (size_t i = 0; i < c->overlay.n_lower; i++)
-		fd_close(&c->overlay.lower_fds[i]);
-	free(c->overlay.lower_fds);
-	fd_close(&c->overlay.upper_fd);
-	fd_close(&c->overlay.work_fd);
+	free_strings(&c->more_groups);
+	free_strings(&c->overlay.lowers);
+	free(c->overlay.upper);
+	free(c->overlay.work);
+	free(c->user);
 	free(c->cwd);
 	free(c->groups);
 	free(c->rlimits);

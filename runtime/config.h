@@ -47,9 +47,8 @@ struct config_seccomp {
 
 /* The root as an overlay of ours; not used when rootfs is set. */
 struct config_overlay {
-	int *lower_fds; /* topmost first */
-	size_t n_lower;
-	int upper_fd, work_fd;
+	char **lowers; /* paths on the host, topmost first */
+	char *upper, *work;
 	bool keep_upper; /* the upper directory outlives the container, so its writes must be synced */
 };
 
@@ -61,6 +60,8 @@ struct config {
 	uint32_t uid, gid;
 	uint32_t *groups;
 	size_t n_groups;
+	char *user; /* not NULL: init looks up uid, gid, groups and HOME in the root's files (user.h) */
+	char **more_groups; /* for user */
 	mode_t umask;
 	bool terminal;
 	bool interactive; /* with a terminal: our standard input goes to it */

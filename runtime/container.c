@@ -12,13 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/report.h"
 #include "runtime/caps.h"
 #include "runtime/init.h"
-#include "runtime/mounts.h"
 #include "runtime/namespaces.h"
-#include "runtime/rootfs.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
 
@@ -30,6 +29,7 @@ struct container {
 	int status;
 	int failed; /* negative errno when init could not get to the command */
 	unsigned int stops; /* SIGINT and SIGTERM seen */
+	int64_t deadline_ms; /* for the command to be executed; 0: none, or it is */
 };
 
 /* Faults of our own and job control stay as they are; all else comes through the descriptor. */
@@ -88,6 +88,7 @@ static void hear_init(struct container *k)
 	r = sync_receive(k->sync_fd, &packet, &passed_fd);
 	if (r <= 0) {
 		fd_close(&k->sync_fd); /* executed, or dead */
+		k->deadline_ms = 0;
 		return;
 	}
 	if (packet.kind == SYNC_TERMINAL && passed_fd >= 0 && k->terminal.master_fd < 0) {
@@ -114,6 +115,22 @@ static void collect(struct container *k)
 		k->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
 
+/* Init waits for something that does not come, a file server or a network file system. */
+static void give_up(struct container *k)
+{
+	k->deadline_ms = 0;
+	k->failed = -ETIMEDOUT;
+	k->status = 125;
+	pidfd_send_signal(k->pidfd, SIGKILL, NULL, 0);
+}
+
+static int time_left(const struct container *k)
+{
+	int64_t left = k->deadline_ms - clock_ms();
+
+	return k->deadline_ms == 0 ? -1 : left < 0 ? 0 : (int)left;
+}
+
 /* Until init has ended and all it said is heard and all it wrote is written. */
 static void attend(struct container *k)
 {
@@ -124,12 +141,16 @@ static void attend(struct container *k)
 			{.fd = k->signal_fd, .events = POLLIN},
 		};
 		const bool has_terminal = k->terminal.master_fd >= 0;
+		int n;
 
 		if (k->ended && k->sync_fd < 0 && (!has_terminal || terminal_drained(&k->terminal)))
 			return;
 		if (has_terminal)
 			terminal_poll(&k->terminal, p + 3);
-		if (poll(p, has_terminal ? 3 + TERMINAL_POLLS : 3, -1) < 0)
+		n = poll(p, has_terminal ? 3 + TERMINAL_POLLS : 3, time_left(k));
+		if (n == 0)
+			give_up(k);
+		if (n <= 0)
 			continue;
 		if (p[1].revents)
 			hear_init(k);
@@ -157,16 +178,12 @@ static int start(struct container *k, struct init_plan *plan)
 
 static int prepare(struct config *c, struct init_plan *plan, struct cgroup **ret_cgroup)
 {
-	int r;
+	int r = 0;
 
 	plan->launcher_fd = init_launcher();
 	if (plan->launcher_fd < 0)
 		return plan->launcher_fd;
-	plan->root_fd = rootfs_new(c);
-	if (plan->root_fd < 0)
-		return plan->root_fd;
-	r = mounts_prepare(c, plan->trees);
-	if (r == 0 && c->cgroup_path)
+	if (c->cgroup_path)
 		r = cgroup_create(c->cgroup_path, c->user_namespace, ret_cgroup);
 	if (r < 0)
 		return r;
@@ -181,13 +198,14 @@ static int prepare(struct config *c, struct init_plan *plan, struct cgroup **ret
 	return r < 0 ? fail(-r, "making a socket: %s", strerror(-r)) : 0;
 }
 
-int container_run(struct config *c, int *ret_status)
+int container_run(struct config *c, int timeout_ms, int *ret_status)
 {
 	_cleanup_(cgroup_free) struct cgroup *cg = NULL;
 	_cleanup_(fd_free_memory) int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
-	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1, .root_fd = -1,
+	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1,
 				 .size = terminal_size()};
 	struct container k = {.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .status = 125,
+			      .deadline_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0,
 			      .terminal.master_fd = -1};
 	sigset_t before;
 	int r;
@@ -203,10 +221,7 @@ int container_run(struct config *c, int *ret_status)
 	r = prepare(c, &plan, &cg);
 	if (r == 0)
 		r = start(&k, &plan);
-	for (size_t i = 0; i < c->n_mounts; i++)
-		fd_close(&trees[i]);
 	fd_close(&plan.launcher_fd);
-	fd_close(&plan.root_fd);
 	if (r == 0) {
 		attend(&k);
 		r = k.failed;

@@ -11,4 +11,6 @@
 
 #include "runtime/config.h"
 
-int container_run(struct config *c, int *ret_status);
+/* `timeout_ms`: how long init may take until it executes the command; 0: for ever. Then it is killed, and -ETIMEDOUT
+ * is returned bare: the caller knows whom init was waiting for. */
+int container_run(struct config *c, int timeout_ms, int *ret_status);

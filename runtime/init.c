@@ -31,6 +31,7 @@
 #include "runtime/seccomp.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
+#include "runtime/user.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3 */
@@ -124,16 +125,39 @@ static int make_stdio(struct init_plan *p, int root_fd)
 	return 0;
 }
 
-static int make_root(struct init_plan *p)
+/* HOME is what passwd says unless the config has one. */
+static int look_up_user(struct config *c, int root_fd)
 {
-	const struct config *c = p->config;
-	_cleanup_(fd_close) int cwd_fd = -1;
-	const int root_fd = p->root_fd;
-	int r = rootfs_attach(root_fd);
+	_cleanup_(user_free) struct user u = {0};
+	_cleanup_(fd_free_memory) char *home = NULL;
+	int r;
 
-	if (r == 0)
-		r = mounts_attach_all(c, p->trees, p->cgroup, root_fd);
+	if (!c->user)
+		return 0;
+	r = user_resolve(root_fd, c->user, (const char *const *)c->more_groups, &u);
 	if (r < 0)
+		return r;
+	c->uid = u.uid;
+	c->gid = u.gid;
+	c->groups = TAKE(u.groups);
+	c->n_groups = u.n_groups;
+	if (config_env(c, "HOME"))
+		return 0;
+	if (asprintf(&home, "HOME=%s", u.home) < 0) {
+		home = NULL;
+		return fail(ENOMEM, "out of memory");
+	}
+	return config_set_env(c, home) < 0 ? fail(ENOMEM, "out of memory") : 0;
+}
+
+static int make_root(struct init_plan *p, int root_fd)
+{
+	struct config *c = p->config;
+	_cleanup_(fd_close) int cwd_fd = -1;
+	int r;
+
+	if ((r = rootfs_attach(root_fd)) < 0 || (r = look_up_user(c, root_fd)) < 0 ||
+	    (r = mounts_attach_all(c, p->trees, p->cgroup, root_fd)) < 0)
 		return r;
 	cwd_fd = mount_target_make(root_fd, c->cwd, false);
 	if (cwd_fd < 0)
@@ -256,17 +280,23 @@ static int run(struct init_plan *p)
 {
 	const struct config *c = p->config;
 	_cleanup_(fd_free_memory) char **argv = launcher_arguments(c);
-	int r;
+	int root_fd, r;
 
 	if (!argv)
 		return fail(ENOMEM, "out of memory");
 	umask(0);
 	default_signals();
-	if ((r = die_with_parent(p->sync_fds[1])) < 0 ||
+	r = die_with_parent(p->sync_fds[1]);
+	if (r < 0)
+		return r;
+	root_fd = rootfs_new(c);
+	if (root_fd < 0)
+		return root_fd;
+	if ((r = mounts_prepare(c, p->trees)) < 0 ||
 	    (r = cgroup_join(p->cgroup)) < 0 ||
-	    (r = namespaces_own_cgroup(c->namespaces)) < 0 ||
+	    (r = namespaces_enter(c->namespaces)) < 0 ||
 	    (r = make_surroundings(c)) < 0 ||
-	    (r = make_root(p)) < 0 ||
+	    (r = make_root(p, root_fd)) < 0 ||
 	    (r = set_limits(c)) < 0 ||
 	    (r = arrange_descriptors(p)) < 0 ||
 	    (r = drop_privileges(p)) < 0)

@@ -14,10 +14,9 @@
 #include "runtime/config.h"
 
 struct init_plan {
-	const struct config *config;
+	struct config *config; /* init's own copy of it */
 	const struct cgroup *cgroup;
-	int root_fd; /* detached, from rootfs_new() */
-	int *trees; /* one per mount, from mounts_prepare() */
+	int *trees; /* room for one per mount */
 	int sync_fds[2];
 	int launcher_fd;
 	struct winsize size; /* of a terminal */

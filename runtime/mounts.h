@@ -1,7 +1,6 @@
 /* mounts: making each mount of a config as a detached tree, and attaching it in the root.
  *
- * What does not depend on the container's namespaces is made by the parent (the sources of binds must be: they
- * are seen in its mount namespace only); the rest by init.
+ * The sources of binds are seen in the caller's mount namespace only, so they are taken before init leaves it.
  *
  * Ownership  Trees are descriptors of the caller's; unattached they vanish with their last descriptor.
  * Units      -
@@ -21,10 +20,10 @@ int mounts_new(const char *type, const char *data, uint64_t attributes, bool opt
 /* What stands at a descriptor or path as a detached mount. */
 int mounts_clone(int dir_fd, const char *path, bool recursive, uint64_t attributes);
 
-/* In the parent: one descriptor per mount of the config, -1 for those that init makes. */
+/* Before the mount namespace is made: one descriptor per mount of the config, -1 for those that come later. */
 int mounts_prepare(const struct config *c, int *trees);
 
-/* In init: makes what is left and attaches everything below root_fd, in order. */
+/* In it: makes what is left and attaches everything below root_fd, in order. */
 int mounts_attach_all(const struct config *c, int *trees, const struct cgroup *cg, int root_fd);
 
 int mounts_attach(int tree_fd, int target_fd);

@@ -17,10 +17,12 @@
 #include "base/fd.h"
 #include "base/report.h"
 
+#define LATER ((uint64_t)(CLONE_NEWNS | CLONE_NEWCGROUP))
+
 pid_t namespaces_clone(uint64_t namespaces, int cgroup_fd, int *ret_pidfd)
 {
 	struct clone_args args = {
-		.flags = (namespaces & ~(uint64_t)CLONE_NEWCGROUP) | CLONE_PIDFD,
+		.flags = (namespaces & ~LATER) | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
 		.exit_signal = SIGCHLD,
 	};
@@ -41,10 +43,10 @@ pid_t namespaces_clone(uint64_t namespaces, int cgroup_fd, int *ret_pidfd)
 	return (pid_t)pid;
 }
 
-int namespaces_own_cgroup(uint64_t namespaces)
+int namespaces_enter(uint64_t namespaces)
 {
-	if ((namespaces & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
-		return fail(errno, "making a cgroup namespace: %s", strerror(errno));
+	if ((namespaces & LATER) && unshare((int)(namespaces & LATER)) < 0)
+		return fail(errno, "making the mount and cgroup namespace: %s", strerror(errno));
 	return 0;
 }
 

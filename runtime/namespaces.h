@@ -12,10 +12,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* As fork(): 0 in the child. `cgroup_fd`: a v2 directory to be born in, or -1. The cgroup namespace is left to
- * namespaces_own_cgroup(), because its root is where the process stands when it is made. */
+/* As fork(): 0 in the child. `cgroup_fd`: a v2 directory to be born in, or -1. Mount and cgroup namespace are left to
+ * namespaces_enter(): init still needs the caller's mounts, and a cgroup namespace's root is where the process stands
+ * when it is made. */
 pid_t namespaces_clone(uint64_t namespaces, int cgroup_fd, int *ret_pidfd);
-int namespaces_own_cgroup(uint64_t namespaces);
+int namespaces_enter(uint64_t namespaces);
 
 /* "lo" is up in a network namespace of our own. */
 int namespaces_own_network(uint64_t namespaces);

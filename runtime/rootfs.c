@@ -28,40 +28,66 @@ static int fail_overlay(int context_fd, int err, const char *key)
 }
 
 /* By descriptor since Linux 6.13; before, by its name in /proc/self/fd, which never needs escaping. */
-static int set_directory(int context_fd, const char *key, int dir_fd)
+static int set_directory(int context_fd, const char *key, const char *path)
 {
-	char path[64];
+	_cleanup_(fd_close) int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char name[64];
 
-	if (fsconfig(context_fd, FSCONFIG_SET_FD, key, NULL, dir_fd) == 0)
+	if (fd < 0)
+		return fail(errno, "%s: %s", path, strerror(errno));
+	if (fsconfig(context_fd, FSCONFIG_SET_FD, key, NULL, fd) == 0)
 		return 0;
 	if (errno != EINVAL && errno != EBADF)
 		return fail_overlay(context_fd, errno, key);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", dir_fd);
-	if (fsconfig(context_fd, FSCONFIG_SET_STRING, key, path, 0) < 0)
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (fsconfig(context_fd, FSCONFIG_SET_STRING, key, name, 0) < 0)
 		return fail_overlay(context_fd, errno, key);
 	return 0;
 }
 
-/* "lowerdir+" is younger (6.8) than overlay's use of the mount API (6.5); before, one string with all. */
-static int set_lowers(int context_fd, const struct config_overlay *o)
+/* Without "lowerdir+" (Linux 6.8): one string, for which every directory must stay open until it is read. */
+static int set_lowers_joined(int context_fd, char **lowers)
 {
 	char joined[4096] = "";
 
-	if (fsconfig(context_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, o->lower_fds[0]) == 0) {
-		for (size_t i = 1; i < o->n_lower; i++)
-			if (fsconfig(context_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, o->lower_fds[i]) < 0)
-				return fail_overlay(context_fd, errno, "lowerdir+");
-		return 0;
-	}
-	for (size_t i = 0; i < o->n_lower; i++) {
+	for (size_t i = 0; lowers[i]; i++) {
+		int fd = open(lowers[i], O_PATH | O_DIRECTORY | O_CLOEXEC); /* closed by exec */
 		size_t used = strlen(joined);
 
-		if (snprintf(joined + used, sizeof(joined) - used, "%s/proc/self/fd/%d", i ? ":" : "",
-			     o->lower_fds[i]) >= (int)(sizeof(joined) - used))
+		if (fd < 0)
+			return fail(errno, "%s: %s", lowers[i], strerror(errno));
+		if (snprintf(joined + used, sizeof(joined) - used, "%s/proc/self/fd/%d", i ? ":" : "", fd) >=
+		    (int)(sizeof(joined) - used))
 			return fail(E2BIG, "mounting the overlay: too many layers for this kernel");
 	}
-	if (fsconfig(context_fd, FSCONFIG_SET_STRING, "lowerdir", joined, 0) < 0)
-		return fail_overlay(context_fd, errno, "lowerdir");
+	return fsconfig(context_fd, FSCONFIG_SET_STRING, "lowerdir", joined, 0) < 0
+		       ? fail_overlay(context_fd, errno, "lowerdir")
+		       : 0;
+}
+
+static int set_lowers(int context_fd, char **lowers)
+{
+	for (size_t i = 0; lowers[i]; i++) {
+		_cleanup_(fd_close) int fd = open(lowers[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd < 0)
+			return fail(errno, "%s: %s", lowers[i], strerror(errno));
+		if (fsconfig(context_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, fd) == 0)
+			continue;
+		return i == 0 ? set_lowers_joined(context_fd, lowers) : fail_overlay(context_fd, errno, "lowerdir+");
+	}
+	return 0;
+}
+
+/* The merged root shows the upper directory's own attributes, so it takes the image's. */
+static int dress_upper(const struct config_overlay *o)
+{
+	struct stat st;
+
+	if (stat(o->lowers[0], &st) < 0)
+		return fail(errno, "%s: %s", o->lowers[0], strerror(errno));
+	if (chown(o->upper, st.st_uid, st.st_gid) < 0 || chmod(o->upper, st.st_mode & 07777) < 0)
+		return fail(errno, "%s: %s", o->upper, strerror(errno));
 	return 0;
 }
 
@@ -90,9 +116,9 @@ static int new_overlay(const struct config *c)
 
 	if (context_fd < 0)
 		return fail(errno, "mounting the overlay: %s; is the kernel's overlay module there?", strerror(errno));
-	if ((r = set_lowers(context_fd, &c->overlay)) < 0 ||
-	    (r = set_directory(context_fd, "upperdir", c->overlay.upper_fd)) < 0 ||
-	    (r = set_directory(context_fd, "workdir", c->overlay.work_fd)) < 0 ||
+	if ((r = dress_upper(&c->overlay)) < 0 || (r = set_lowers(context_fd, c->overlay.lowers)) < 0 ||
+	    (r = set_directory(context_fd, "upperdir", c->overlay.upper)) < 0 ||
+	    (r = set_directory(context_fd, "workdir", c->overlay.work)) < 0 ||
 	    (r = set_overlay_options(context_fd, c)) < 0)
 		return r;
 	if (fsconfig(context_fd, FSCONFIG_SET_STRING, "source", "lazyrun", 0) < 0 ||

@@ -3,18 +3,18 @@
  * Ownership  rootfs_new() hands over the root as a detached mount.
  * Units      -
  * Errors     Reported.
- * Threads    -
+ * Threads    Init only: what waits for a file server is init, so that the parent can watch it.
  * Source     overlayfs.rst; pivot_root(2), "pivot_root(".", ".")".
  */
 #pragma once
 
 #include "runtime/config.h"
 
-/* In the parent, because an overlay takes directories of the maker's mount namespace only: the overlay (or the
- * directory) as a detached mount. */
+/* The overlay (or the directory) as a detached mount. Before the mount namespace is made, because an overlay takes
+ * directories of its maker's only. */
 int rootfs_new(const struct config *c);
 
-/* In init, as everything below: over "/" of our own mount namespace, still unentered. */
+/* As everything below in the container's own mount namespace: over "/" of our own mount namespace, still unentered. */
 int rootfs_attach(int root_fd);
 
 /* Covers masked_paths, write-protects readonly_paths and, if asked, the root. */

@@ -1,0 +1,111 @@
+/* `lazyrun [run] IMAGE [CMD...]`: an image and a container meet. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/report.h"
+#include "cli/command_table.h"
+#include "cli/container_dir.h"
+#include "cli/ensure.h"
+#include "cli/image_container.h"
+#include "cli/run_options.h"
+#include "cli/session.h"
+#include "runtime/container.h"
+
+/* Said once, where a person reads it: everything else of a container is its own. */
+static void note_network(const struct run_options *o)
+{
+	if (!o->own_network && !o->ensure.quiet && isatty(STDERR_FILENO))
+		report_note("the container shares this host's network; --net=none gives it none");
+}
+
+static int read_image_config(const struct store *s, const struct ensure_result *image, const char *name,
+			     struct image_config **ret)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	int r = ensure_read_blob(s, &image->config_digest, LIMIT_CONFIG_SIZE, &b);
+
+	return r < 0 ? r : image_config_parse(b.data, b.size, name, ret);
+}
+
+/* A cache of compiled programs; without it they are compiled again. */
+static int open_seccomp_cache(const char *store_path)
+{
+	_cleanup_(fd_close) int store_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return store_fd < 0 ? -1 : fd_open_dir(store_fd, "seccomp", true);
+}
+
+static int make_config(struct config *c, const struct run_options *o, const struct store *s,
+		       const struct ensure_result *result, const struct container_dir *dir)
+{
+	_cleanup_(image_config_free) struct image_config *image = NULL;
+	_cleanup_(fd_free_memory) char *tree = NULL;
+	_cleanup_(fd_close) int seccomp_fd = -1;
+	const char *lowers[2] = {NULL, NULL};
+	int trees[CONTAINER_DIR_FILES];
+	char hostname[64];
+	int r = read_image_config(s, result, o->ensure.image, &image);
+
+	if (r < 0)
+		return r;
+	if (asprintf(&tree, "%s/fs/images/%s", s->run_path, result->image_key) < 0) {
+		tree = NULL;
+		return fail(ENOMEM, "out of memory");
+	}
+	lowers[0] = tree;
+	if (o->seccomp_profile || o->cap_add.n_texts || o->cap_drop.n_texts)
+		seccomp_fd = open_seccomp_cache(s->store_path);
+	image_container_hostname(o, dir->id, hostname);
+	r = container_dir_files(dir, hostname, o->own_network, trees);
+	return r < 0 ? r : image_container_build(c, o, image, &(struct image_container_place){dir, lowers, trees, seccomp_fd});
+}
+
+static int run(const struct run_options *o, int *ret_status)
+{
+	_cleanup_(store_free) struct store *s = NULL;
+	_cleanup_(ensure_result_free) struct ensure_result *result = NULL;
+	_cleanup_(container_dir_free) struct container_dir *dir = NULL;
+	struct config c;
+	int timeout, r = session_timeout(&timeout);
+
+	if (r == 0)
+		r = store_open(NULL, NULL, true, &s);
+	if (r == 0)
+		r = ensure_image(s, &o->ensure, ENSURE_IMAGE, &result);
+	if (r == 0)
+		r = client_join(result->client);
+	if (r == 0)
+		r = container_dir_new(s->store_path, o->upper, &dir);
+	if (r < 0)
+		return r;
+	config_init(&c);
+	r = make_config(&c, o, s, result, dir);
+	if (r == 0) {
+		note_network(o);
+		r = container_run(&c, 1000 * (timeout ? timeout : CLIENT_TIMEOUT), ret_status);
+		if (r == -ETIMEDOUT)
+			r = client_blame(result->client, "the container's first bytes");
+	}
+	config_free(&c);
+	return r;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run_options o;
+	int status = COMMAND_EXIT_FAILED, r = run_options_parse(argc, argv, &o);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = run(&o, &status);
+	run_options_free(&o);
+	if (r < 0 && !report_any())
+		fail(-r, "%s: %s", o.ensure.image, strerror(-r));
+	return status;
+}
