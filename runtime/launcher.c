@@ -148,7 +148,7 @@ static void __attribute__((noreturn)) be_init(char **argv, char **env)
 	}
 }
 
-long launch(long *stack)
+long launcher_main(long *stack)
 {
 	char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
 

@@ -8,10 +8,10 @@
  */
 #pragma once
 
-long launch(long *stack); /* argc, argv..., NULL, env..., NULL */
+long launcher_main(long *stack); /* argc, argv..., NULL, env..., NULL */
 
 #if defined(__x86_64__)
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall launch\n\thlt\n");
+__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall launcher_main\n\thlt\n");
 
 static inline long call4(long number, long a, long b, long c, long d)
 {
@@ -25,7 +25,7 @@ static inline long call4(long number, long a, long b, long c, long d)
 	return ret;
 }
 #elif defined(__aarch64__)
-__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tbl launch\n\tbrk #0\n");
+__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tbl launcher_main\n\tbrk #0\n");
 
 static inline long call4(long number, long a, long b, long c, long d)
 {
@@ -39,7 +39,7 @@ static inline long call4(long number, long a, long b, long c, long d)
 	return x0;
 }
 #elif defined(__riscv) && __riscv_xlen == 64
-__asm__(".globl _start\n_start:\n\tmv a0, sp\n\tcall launch\n\tebreak\n");
+__asm__(".globl _start\n_start:\n\tmv a0, sp\n\tcall launcher_main\n\tebreak\n");
 
 static inline long call4(long number, long a, long b, long c, long d)
 {
