@@ -70,6 +70,17 @@ static int part_lookup(const struct tree *t, const struct tree_part *part, const
 	return check_parent(e, ret, &parent, name, name_size);
 }
 
+/* An implied directory says nothing of its own: what the one below says stays. */
+static void take_attributes(struct tree_node *node, const struct tree_part *part, const struct erofs_inode *inode,
+			    bool first)
+{
+	if (!first && inode->implied)
+		return;
+	node->position = part->position;
+	node->inode = *inode;
+	node->inode.nlink = 1;
+}
+
 /* Puts one layer's directory below what was found above it. */
 static void dir_add(struct tree_dir *dir, struct tree_node *node, const struct tree_part *part,
 		    const struct erofs_inode *inode)
@@ -78,11 +89,8 @@ static void dir_add(struct tree_dir *dir, struct tree_node *node, const struct t
 		node->top_position = part->position;
 		node->top_nid = inode->nid;
 	}
-	if (dir->n_parts == 0 || (node->inode.implied && !inode->implied)) {
-		node->position = part->position;
-		node->inode = *inode;
-		node->inode.nlink = 1;
-	}
+	if (dir->n_parts == 0 || node->inode.implied)
+		take_attributes(node, part, inode, dir->n_parts == 0);
 	dir->parts[dir->n_parts++] = (struct tree_part){part->position, inode->nid};
 }
 
@@ -122,6 +130,7 @@ int tree_lookup(const struct tree *t, const struct tree_dir *dir, const char *na
 {
 	struct tree_node node = {0};
 	struct tree_dir found;
+	bool hidden = false; /* by an opaque mark: only attributes may still come from below */
 
 	found.n_parts = 0;
 	if (is_dots(name, name_size)) /* the empty name too */
@@ -141,8 +150,12 @@ int tree_lookup(const struct tree *t, const struct tree_dir *dir, const char *na
 			*ret_node = (struct tree_node){.position = part->position, .inode = inode};
 			return 0;
 		}
-		dir_add(&found, &node, part, &inode);
-		if ((!ret_dir && !node.inode.implied) || erofs_read_is_opaque(t->layers[part->position], &inode))
+		if (hidden)
+			take_attributes(&node, part, &inode, false);
+		else
+			dir_add(&found, &node, part, &inode);
+		hidden = hidden || erofs_read_is_opaque(t->layers[part->position], &inode);
+		if ((!ret_dir || hidden) && !node.inode.implied)
 			break;
 	}
 	if (found.n_parts == 0)
