@@ -38,6 +38,7 @@ struct fake {
 	size_t n_waiting;
 	uint64_t delay_ms, fail_errno, n_asked, n_replayed, n_gone;
 	bool hold; /* pages are not filled until it is taken back */
+	uint32_t once, never; /* connections whose request is open */
 };
 
 static void answer(struct fake *f, uint32_t connection, struct json_object *o)
@@ -159,6 +160,7 @@ static struct json_object *status(const struct fake *f)
 	json_object_object_add(o, "asked", json_object_new_int64((int64_t)f->n_asked));
 	json_object_object_add(o, "waiting", json_object_new_int64((int64_t)f->n_waiting));
 	json_object_object_add(o, "replayed", json_object_new_int64((int64_t)f->n_replayed));
+	json_object_object_add(o, "open", json_object_new_int((f->once != 0) + (f->never != 0)));
 	json_object_object_add(o, "gone", json_object_new_int64((int64_t)f->n_gone));
 	return o;
 }
@@ -188,14 +190,21 @@ static void request(struct fake *f, const struct message_head *h, struct json_ob
 		f->hold = hold;
 	} else if (strcmp(op, "progress") == 0)
 		message_send(f->setup->command_fd, &progress, o, -1);
-	else if (strcmp(op, "never") == 0)
+	else if (strcmp(op, "never") == 0) {
+		f->never = h->connection;
 		return;
-	else if (strcmp(op, "stop") == 0) {
+	} else if (strcmp(op, "once") == 0) {
+		f->once = h->connection;
+		return;
+	} else if (strcmp(op, "release") == 0 && f->once) {
+		answer(f, f->once, status(f));
+		f->once = 0;
+	} else if (strcmp(op, "stop") == 0) {
 		message_send(f->setup->command_fd, &idle, NULL, -1);
 		return;
-	}
-	else if (strcmp(op, "die") == 0)
+	} else if (strcmp(op, "die") == 0) {
 		_exit(3);
+	}
 	a = status(f);
 	json_object_object_add(a, "errno", json_object_new_int(-r));
 	answer(f, h->connection, a);
