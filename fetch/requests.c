@@ -173,6 +173,7 @@ static int op_status(const struct request *q, struct json_object *answer)
 	fill_counters(q->all->fill, &spans, &bytes);
 	add_number(answer, "supervisor_pid", (uint64_t)*c->setup->supervisor_pid);
 	add_number(answer, "server_pid", (uint64_t)*c->setup->server_pid);
+	add_number(answer, "parked_reads", atomic_load(c->setup->parked_reads));
 	add_number(answer, "fetcher_pid", (uint64_t)getpid());
 	add_text(answer, "channel", "device");
 	add_text(answer, "store", c->store->store_path);

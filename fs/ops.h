@@ -2,7 +2,7 @@
  *
  * Layout: /images/<image key>/..., merged trees.
  *
- * Ownership  ops_new() hands over; it borrows the setup's parts.
+ * Ownership  ops_new() hands over; places and reader are borrowed.
  * Units      -
  * Errors     Codes that no file system call gives become EIO. A nodeid of a dead image or layer is
  *            ESTALE, which makes the kernel look the name up again.
@@ -11,20 +11,12 @@
  */
 #pragma once
 
-#include "fs/dir_cache.h"
-#include "fs/image_view.h"
+#include "fs/place.h"
 #include "fs/reader.h"
 
 struct ops;
 
-struct ops_parts {
-	const struct number_table *numbers;
-	struct image_views *views;
-	struct dir_cache *dirs;
-	struct reader *reader;
-};
-
-int ops_new(const struct ops_parts *parts, struct ops **ret);
+int ops_new(struct places *places, struct reader *reader, struct ops **ret);
 void ops_free(struct ops **o);
 
 /* A libfuse session whose user data is `o`; fuse_session_destroy() ends it. */

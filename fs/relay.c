@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -67,18 +68,36 @@ static int packet_copy(const void *data, size_t size, struct packet *ret)
 	return 0;
 }
 
-int relay_new(int listen_fd, int user_ns_fd, int mount_ns_fd, const struct control *control, struct relay **ret)
+static int make_listener(const struct store *store)
 {
-	struct relay *r = calloc(1, sizeof(*r));
+	_cleanup_(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (fd < 0)
+		return fail(errno, "socket: %s", strerror(errno));
+	unlinkat(store->run_fd, "socket", 0);
+	/* Short, however long the run directory's path is. */
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/socket", store->run_fd);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, RELAY_CONNECTIONS) < 0)
+		return fail(errno, "%s/socket cannot be made: %s", store->run_path, strerror(errno));
+	return TAKE_FD(fd);
+}
+
+int relay_new(const struct store *store, int user_ns_fd, int mount_ns_fd, const struct control *control,
+	      struct relay **ret)
+{
+	_cleanup_(relay_free) struct relay *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
-	r->listen_fd = listen_fd;
 	r->fetcher_fd = -1;
 	r->user_ns_fd = user_ns_fd;
 	r->mount_ns_fd = mount_ns_fd;
 	r->control = control;
-	*ret = r;
+	r->listen_fd = make_listener(store);
+	if (r->listen_fd < 0)
+		return r->listen_fd;
+	*ret = TAKE(r);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
  * A fetcher that dies loses nothing: each connection's open request is kept and sent again, and
  * before that, as REPLAY, the newest packet under each `remember` key.
  *
- * Ownership  relay_new() takes the listening socket; relay_free() closes everything. Packets are
+ * Ownership  relay_new() makes <run>/socket; relay_free() closes everything. Packets are
  *            copies, and bounded: per connection one request and one answer, and remembered ones.
  * Units      -
  * Errors     A command that breaks the protocol is cut off, with a line in the log.
@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cache/store.h"
 #include "fs/control.h"
 
 #define RELAY_CONNECTIONS 512
@@ -24,7 +25,8 @@
 struct relay;
 
 /* The namespace descriptors, which MESSAGE_JOIN hands to commands, are borrowed; -1 for root. */
-int relay_new(int listen_fd, int user_ns_fd, int mount_ns_fd, const struct control *control, struct relay **ret);
+int relay_new(const struct store *store, int user_ns_fd, int mount_ns_fd, const struct control *control,
+	      struct relay **ret);
 void relay_free(struct relay **r);
 
 /* A new fetcher's socket (taken over): what is remembered and what is open goes to it. */

@@ -17,6 +17,7 @@ struct server {
 	const struct server_setup *setup;
 	struct image_views *views;
 	struct dir_cache *dirs;
+	struct places *places;
 	struct reader *reader;
 	struct ops *ops;
 	struct fuse_session *se;
@@ -76,11 +77,10 @@ int server_run(const struct server_setup *setup)
 		r = dir_cache_new(&s.dirs);
 	if (r == 0)
 		r = reader_new(setup->need_fd, &setup->control->parked_reads, &s.reader);
-	if (r == 0) {
-		struct ops_parts parts = {setup->numbers, s.views, s.dirs, s.reader};
-
-		r = ops_new(&parts, &s.ops);
-	}
+	if (r == 0)
+		r = place_new(setup->numbers, s.views, s.dirs, &s.places);
+	if (r == 0)
+		r = ops_new(s.places, s.reader, &s.ops);
 	if (r == 0)
 		r = ops_session(s.ops, &s.se);
 	if (r == 0)

@@ -6,16 +6,12 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -23,27 +19,15 @@
 #include "base/report.h"
 #include "fetch/fetcher.h"
 #include "fetch/need.h"
+#include "fs/child.h"
 #include "fs/fuse_mount.h"
 #include "fs/relay.h"
 #include "fs/server.h"
 
-#define QUICK_MS 1000	  /* a child that lived shorter died quickly */
-#define QUICK_DEATHS 12	  /* in a row, then we give up */
-#define DELAY_MAX_MS 1000 /* before a child is started again */
 #define STOP_MS 3000	  /* a child that shall end has so long */
 #define LOG_SIZE_MAX (4 << 20)
 
 enum role { SERVER, FETCHER, N_ROLES };
-
-static const char *const role_names[N_ROLES] = {"server", "fetcher"};
-
-struct child {
-	pid_t pid;    /* 0: not running */
-	int pid_fd;   /* readable when it is dead */
-	int64_t born; /* clock_ms() */
-	int64_t again; /* when to start it, while it is not running */
-	unsigned quick_deaths;
-};
 
 struct supervisor {
 	const struct supervisor_setup *setup;
@@ -69,21 +53,6 @@ static int make_control(struct supervisor *s)
 	return number_table_create(&s->numbers);
 }
 
-static int make_listener(const struct store *store)
-{
-	_cleanup_(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	if (fd < 0)
-		return fail(errno, "socket: %s", strerror(errno));
-	unlinkat(store->run_fd, "socket", 0);
-	/* Short, however long the run directory's path is. */
-	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/socket", store->run_fd);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, RELAY_CONNECTIONS) < 0)
-		return fail(errno, "%s/socket cannot be made: %s", store->run_path, strerror(errno));
-	return TAKE_FD(fd);
-}
-
 static int make_signals(void)
 {
 	sigset_t mask;
@@ -101,7 +70,7 @@ static int make_signals(void)
 
 static int prepare(struct supervisor *s)
 {
-	int listen_fd, r;
+	int r;
 
 	if (s->setup->rootless) {
 		s->user_ns_fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
@@ -120,10 +89,7 @@ static int prepare(struct supervisor *s)
 	r = fuse_mount_make(s->setup->store, &s->dev_fd);
 	if (r < 0)
 		return r;
-	listen_fd = make_listener(s->setup->store);
-	if (listen_fd < 0)
-		return listen_fd;
-	return relay_new(listen_fd, s->user_ns_fd, s->mount_ns_fd, s->control, &s->relay);
+	return relay_new(s->setup->store, s->user_ns_fd, s->mount_ns_fd, s->control, &s->relay);
 }
 
 static int open_log(const struct supervisor_setup *setup)
@@ -142,19 +108,6 @@ static int open_log(const struct supervisor_setup *setup)
 	return 0;
 }
 
-/* The fetcher may read an OCI layout of another user for root; neither needs anything else. */
-static void drop_capabilities(enum role role)
-{
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	uint32_t keep = role == FETCHER ? 1u << CAP_DAC_READ_SEARCH : 0;
-	struct __user_cap_data_struct data[2] = {{keep, keep, 0}, {0, 0, 0}};
-
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (syscall(SYS_capset, &head, data) < 0)
-		report_note("capabilities could not be dropped: %s", strerror(errno));
-}
-
 static int run_child(struct supervisor *s, enum role role, int command_fd)
 {
 	struct server_setup server = {.store = s->setup->store,
@@ -168,7 +121,8 @@ static int run_child(struct supervisor *s, enum role role, int command_fd)
 					.need_fd = s->need_fds[FETCHER],
 					.idle_seconds = s->setup->idle_seconds,
 					.supervisor_pid = &s->control->supervisor_pid,
-					.server_pid = &s->control->server_pid};
+					.server_pid = &s->control->server_pid,
+					.parked_reads = &s->control->parked_reads};
 
 	if (role == SERVER)
 		return server_run(&server);
@@ -180,11 +134,7 @@ static int run_child(struct supervisor *s, enum role role, int command_fd)
 static void become_child(struct supervisor *s, enum role role, int command_fd)
 {
 	int lock_fds[2] = {s->setup->store_lock_fd, s->setup->run_lock_fd};
-	sigset_t none;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != s->control->supervisor_pid)
-		_exit(1);
 	prctl(PR_SET_NAME, role == SERVER ? "lazyrun-server" : "lazyrun-fetcher");
 	relay_free(&s->relay);
 	fd_close(&lock_fds[0]);
@@ -195,9 +145,8 @@ static void become_child(struct supervisor *s, enum role role, int command_fd)
 	fd_close(&s->need_fds[!role]);
 	for (int i = 0; i < N_ROLES; i++)
 		fd_close(&s->children[i].pid_fd);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	drop_capabilities(role);
+	/* The fetcher may read an OCI layout of another user for root; neither needs anything else. */
+	child_drop_capabilities(role == FETCHER ? 1u << CAP_DAC_READ_SEARCH : 0);
 	report_init(role == SERVER ? "lazyrun server" : "lazyrun fetcher");
 	_exit(run_child(s, role, command_fd) < 0 ? 1 : 0);
 }
@@ -214,7 +163,7 @@ static int start_child(struct supervisor *s, enum role role)
 {
 	_cleanup_(fd_close) int ours_fd = -1, theirs_fd = -1;
 	struct child *c = &s->children[role];
-	int pair[2];
+	int pair[2], r;
 
 	if (role == FETCHER) {
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -222,19 +171,13 @@ static int start_child(struct supervisor *s, enum role role)
 		ours_fd = pair[0];
 		theirs_fd = pair[1];
 	}
-	c->born = clock_ms();
-	c->pid = fork();
-	if (c->pid < 0) {
-		c->pid = 0;
-		return fail(errno, "the %s cannot be started: fork: %s", role_names[role], strerror(errno));
-	}
-	if (c->pid == 0) {
+	r = child_start(c);
+	if (r < 0)
+		return r;
+	if (r == 0) {
 		fd_close(&ours_fd);
 		become_child(s, role, theirs_fd);
 	}
-	c->pid_fd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	if (c->pid_fd < 0)
-		return fail(errno, "pidfd_open: %s (Linux 5.3 is needed)", strerror(errno));
 	if (role == SERVER) {
 		s->control->server_pid = c->pid;
 		return 0;
@@ -245,34 +188,21 @@ static int start_child(struct supervisor *s, enum role role)
 	return 0;
 }
 
-/* A kill from outside is no fault of the child's, so it is started again at once and does not count. */
 static void child_died(struct supervisor *s, enum role role)
 {
 	struct child *c = &s->children[role];
-	bool quick = clock_ms() - c->born < QUICK_MS, killed;
-	int status = 0;
+	bool by_itself = child_reap(c);
 
-	waitpid(c->pid, &status, 0);
-	fd_close(&c->pid_fd);
-	c->pid = 0;
 	if (role == FETCHER)
 		relay_end_fetcher(s->relay);
-	if (role == SERVER && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		report_note("the mount is gone");
-		s->leave = true;
-		return;
+	if (by_itself) {
+		report_note(role == SERVER ? "the mount is gone" : "the fetcher ended");
+		s->leave = role == SERVER;
+		c->again = clock_ms() + 1000;
 	}
-	killed = WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
-	report_note("the %s ended by %s %d and is started again", role_names[role],
-		    WIFSIGNALED(status) ? "signal" : "exit code",
-		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	c->quick_deaths = quick && !killed ? c->quick_deaths + 1 : 0;
-	c->again = clock_ms();
-	if (c->quick_deaths > 0)
-		c->again += c->quick_deaths > 7 ? DELAY_MAX_MS : 8 << c->quick_deaths;
-	if (c->quick_deaths == QUICK_DEATHS) {
-		s->result = fail(ECHILD, "the %s died %d times in a row right after its start: giving up",
-				 role_names[role], QUICK_DEATHS);
+	if (c->quick_deaths == CHILD_QUICK_DEATHS) {
+		s->result = fail(ECHILD, "the %s died %d times in a row right after its start: giving up", c->name,
+				 CHILD_QUICK_DEATHS);
 		s->leave = true;
 	}
 }
@@ -280,10 +210,10 @@ static void child_died(struct supervisor *s, enum role role)
 static void start_children(struct supervisor *s)
 {
 	for (enum role role = 0; role < N_ROLES; role++) {
-		struct child *c = &s->children[role];
+		const struct child *c = &s->children[role];
 
-		if (c->pid == 0 && clock_ms() >= c->again && start_child(s, role) < 0)
-			c->again = clock_ms() + DELAY_MAX_MS;
+		if (c->pid == 0 && clock_ms() >= c->again)
+			start_child(s, role);
 	}
 }
 
@@ -332,19 +262,8 @@ static void leave(struct supervisor *s)
 		relay_end_fetcher(s->relay);
 	if (s->dev_fd >= 0)
 		fuse_mount_remove(s->setup->store);
-	for (enum role role = N_ROLES; role-- > 0;) {
-		struct child *c = &s->children[role];
-		struct pollfd p = {.fd = c->pid_fd, .events = POLLIN};
-
-		if (c->pid == 0)
-			continue;
-		if (poll(&p, 1, clock_left(deadline)) <= 0) {
-			report_note("the %s (pid %d) did not end by itself and is killed", role_names[role], c->pid);
-			kill(c->pid, SIGKILL);
-		}
-		waitpid(c->pid, NULL, 0);
-		fd_close(&c->pid_fd);
-	}
+	child_end(&s->children[FETCHER], deadline);
+	child_end(&s->children[SERVER], deadline);
 	relay_free(&s->relay);
 	fd_close(&s->dev_fd);
 }
@@ -364,7 +283,7 @@ static void say_ready(const struct supervisor_setup *setup)
 int supervisor_run(const struct supervisor_setup *setup)
 {
 	struct supervisor s = {.setup = setup,
-			       .children = {{.pid_fd = -1}, {.pid_fd = -1}},
+			       .children = {{.name = "server", .pid_fd = -1}, {.name = "fetcher", .pid_fd = -1}},
 			       .need_fds = {-1, -1},
 			       .dev_fd = -1,
 			       .signal_fd = -1,

@@ -1,0 +1,37 @@
+/* child: a process of the supervisor's that is started again when it dies.
+ *
+ * Ownership  A plain value of the supervisor's; all zero but pid_fd = -1 and its name at first.
+ * Units      Milliseconds of clock_ms().
+ * Errors     Reported.
+ * Threads    One.
+ * Source     pidfd_open(2), Linux 5.3; prctl(2), PR_SET_PDEATHSIG.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CHILD_QUICK_DEATHS 12 /* in a row, right after the start: then it is given up */
+
+struct child {
+	const char *name;
+	pid_t pid;     /* 0: not running */
+	int pid_fd;    /* readable when it is dead */
+	int64_t born;
+	int64_t again; /* when to start it, while it is not running */
+	unsigned quick_deaths;
+};
+
+/* Returns 1 in the supervisor and 0 in the new process, which dies with the supervisor. */
+int child_start(struct child *c);
+
+/* It is dead. Returns whether it ended by itself with exit code 0; else *c says when to start it again,
+ * and the log why. */
+bool child_reap(struct child *c);
+
+/* Waits for its end until `deadline`, then kills it. */
+void child_end(struct child *c, int64_t deadline);
+
+/* In the new process, for its life: no capabilities but `keep` (1 << CAP_...), no way to new ones. */
+void child_drop_capabilities(uint32_t keep);
