@@ -15,6 +15,7 @@
 #include "cache/layer_sources.h"
 #include "fetch/image.h"
 #include "fetch/need.h"
+#include "fetch/span_digests.h"
 #include "fetch/users.h"
 
 /* The images of the store, or of one reference in it. Broken ones are passed over. */
@@ -148,7 +149,13 @@ static int evict_layer(struct context *c, const struct image_layer *l, uint64_t 
 		*ret_why = "compressed, and without checkpoints yet: its bytes have no way back";
 		return 0;
 	}
-	r = punch_spans(layer, evicted);
+	r = span_digests_make(c->store, layer);
+	if (r == 1) {
+		layer_table_drop(c->layers, l->key);
+		r = layer_table_get(c->layers, l->key, &layer);
+	}
+	if (r == 0)
+		r = punch_spans(layer, evicted);
 	if (r < 0)
 		return fail(-r, "layer %s cannot be evicted: %s%s", l->key, strerror(-r),
 			    r == -EOPNOTSUPP ? " (this file system cannot punch holes)" : "");

@@ -23,6 +23,7 @@ struct plain_side {
 	size_t fill; /* of the slot being written; the decoder's */
 	uint64_t pushed;
 	bool running;
+	bool digests;
 	pthread_t thread;
 
 	pthread_mutex_t lock; /* guards the five below */
@@ -66,15 +67,20 @@ static int feed_tar(struct plain_side *p, const uint8_t *data, size_t size)
 static int take_slot(struct plain_side *p, uint8_t *slot, size_t size)
 {
 	size_t padded = (size + LAYER_PAGE - 1) / LAYER_PAGE * LAYER_PAGE;
-	struct span span = {
-		.off = p->off, .size = padded, .kind = SPAN_STORED, .packed_off = p->off, .packed_size = size};
+	struct span span = {.off = p->off,
+			    .size = padded,
+			    .kind = p->digests ? SPAN_STORED : SPAN_NONE,
+			    .packed_off = p->off,
+			    .packed_size = size,
+			    .digest.algorithm = DIGEST_SHA256};
 	int r;
 
 	if (size == 0)
 		return 0;
 	hash_update(p->diff_hash, slot, size);
 	memset(slot + size, 0, padded - size);
-	hash_bytes(slot, padded, &span.digest);
+	if (p->digests)
+		hash_bytes(slot, padded, &span.digest);
 	r = layer_new_write(p->layer, slot, padded, p->off);
 	if (r == 0)
 		r = span_table_add(&p->spans, &span);
@@ -119,13 +125,14 @@ static void *consume(void *argument)
 	return NULL;
 }
 
-int plain_side_new(const struct store *s, struct plain_side **ret)
+int plain_side_new(const struct store *s, bool digests, struct plain_side **ret)
 {
 	_cleanup_(plain_side_free) struct plain_side *p = calloc(1, sizeof(*p));
 	int r;
 
 	if (!p)
 		return -ENOMEM;
+	p->digests = digests;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->moved, NULL);
 	for (unsigned int i = 0; i < SLOTS; i++) {

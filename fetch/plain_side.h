@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,7 +20,9 @@
 
 struct plain_side;
 
-int plain_side_new(const struct store *s, struct plain_side **ret);
+/* `digests`: each span gets one now. Without, spans are SPAN_NONE until span_digests_make(): hashing
+ * all bytes a second time is a sixth of a cold start, and only an evictor needs it. */
+int plain_side_new(const struct store *s, bool digests, struct plain_side **ret);
 void plain_side_free(struct plain_side **p);
 
 /* Where the decoder writes next; waits for a free slot. *ret_size is never 0. */

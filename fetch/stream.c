@@ -54,11 +54,6 @@ static int decode(struct packed_side *p, size_t size)
 	size_t used = 0;
 	int r;
 
-	if (!p->decoder) {
-		r = decoder_new(decoder_sniff(p->buffer, size), &p->decoder);
-		if (r < 0)
-			return r;
-	}
 	for (;;) {
 		size_t took = 0, made = 0, room;
 		uint8_t *out;
@@ -148,7 +143,7 @@ static int run_pass(struct packed_side *p)
 {
 	int r = follow_download(p);
 
-	if (r == 0 && p->decoder)
+	if (r == 0 && p->have)
 		r = decoder_finish(p->decoder);
 	if (r == 0)
 		r = plain_side_finish(p->plain);
@@ -157,6 +152,25 @@ static int run_pass(struct packed_side *p)
 	if (r < 0)
 		return r;
 	return check_blob(p);
+}
+
+/* Registries serve blobs whose media type lies, so the first bytes decide. */
+static int choose_decoder(struct packed_side *p, enum decoder_kind *ret)
+{
+	uint64_t available = 0;
+	uint8_t first[4];
+	int r = 0;
+
+	*ret = DECODER_STORED;
+	while (r == 0 && available < sizeof(first) && available < p->job->blob.size)
+		r = download_wait(p->download, available, &available);
+	if (r == 0 && available >= sizeof(first)) {
+		r = fd_pread_full(download_fd(p->download), first, sizeof(first), 0);
+		if (r < 0)
+			return fail(-r, "its packed bytes cannot be read back: %s", strerror(-r));
+		*ret = decoder_sniff(first, sizeof(first));
+	}
+	return r < 0 ? r : decoder_new(*ret, &p->decoder);
 }
 
 static void packed_side_free(struct packed_side *p)
@@ -173,7 +187,7 @@ static int stream_once(const struct stream_job *job, int part_fd, uint64_t from)
 {
 	_cleanup_(packed_side_free) struct packed_side p = {.job = job};
 	char key[LAYER_KEY_SIZE];
-	uint64_t available;
+	enum decoder_kind kind;
 	int r;
 
 	p.buffer = malloc(PACKED_BUFFER);
@@ -185,15 +199,13 @@ static int stream_once(const struct stream_job *job, int part_fd, uint64_t from)
 	r = source_download(job->source, &job->blob, part_fd, from, &p.download);
 	if (r < 0)
 		return r;
-	if (job->blob.size > 0) {
-		r = download_wait(p.download, 0, &available);
-		if (r < 0)
-			return r;
-	}
+	r = choose_decoder(&p, &kind);
+	if (r < 0)
+		return r;
 	while (sem_wait(job->decoders) < 0)
 		;
 	atomic_store(&job->progress->state, STREAM_RUNNING);
-	r = plain_side_new(job->store, &p.plain);
+	r = plain_side_new(job->store, kind == DECODER_STORED, &p.plain);
 	if (r == 0)
 		r = run_pass(&p);
 	if (r == 0) {

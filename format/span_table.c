@@ -54,9 +54,9 @@ struct span_table {
 static bool packed_is_right(const struct span *s)
 {
 	switch (s->kind) {
-	case SPAN_NONE:
 	case SPAN_COPY:
 		return s->packed_off == 0 && s->packed_size == 0;
+	case SPAN_NONE: /* what it will be when it gets its digest */
 	case SPAN_STORED:
 		/* A tar may end inside its last page; zeros follow it there. */
 		return s->packed_size <= s->size && s->size - s->packed_size < SPAN_ALIGN &&

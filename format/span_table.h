@@ -18,7 +18,8 @@
 #define SPAN_SIZE (1u << 20) /* of the spans we cut ourselves, in the layer file */
 
 enum span_kind {
-	SPAN_NONE = 0,	 /* no way back: only streaming the whole layer fills it */
+	SPAN_NONE = 0,	 /* as SPAN_STORED, but without a digest yet: so no way back, only streaming the
+			    whole layer fills it */
 	SPAN_STORED = 1, /* the packed bytes, as they are, are the plain bytes, and zeros up to the end of
 			    the last page; packed_off counts in the uncompressed blob (the tar), whose
 			    digest is the layer's diffID */
