@@ -68,7 +68,7 @@ static int open_layer(struct fake *f, uint32_t number)
 static void fill(struct fake *f, const struct need *n)
 {
 	struct need done = *n;
-	int r = open_layer(f, n->number);
+	int r = f->fail_errno ? -(int)f->fail_errno : open_layer(f, n->number);
 
 	for (uint64_t page = n->first_page; r == 0 && page < n->first_page + n->n_pages; page++) {
 		uint64_t off = page * LAYER_PAGE, size = layer_store_size(f->layers[n->number]);
@@ -81,8 +81,6 @@ static void fill(struct fake *f, const struct need *n)
 		if (r == 0)
 			r = layer_store_put(f->layers[n->number], data, size, off);
 	}
-	if (f->fail_errno)
-		r = -(int)f->fail_errno;
 	done.kind = r < 0 ? NEED_FAILED : NEED_DONE;
 	done.error = (uint32_t)-r;
 	if (send(f->setup->need_fd, &done, sizeof(done), 0) < 0)

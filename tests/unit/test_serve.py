@@ -100,6 +100,8 @@ class Serve(unittest.TestCase):
             return
         self.client("--running", '{"op": "stop"}')
         wait_until("the supervisor's end", lambda: not pid_alive(pid), 10)
+        with open(self.where + "/run/log") as f:  # a crash is survived, so nothing else would tell
+            self.assertNotRegex(f.read(), "Sanitizer|runtime error|[Aa]ssert|signal (4|6|7|8|11) ")
 
     def inside(self, *argv):
         return [BUILD + "/tests/serve_client", "--join", *argv]
