@@ -13,7 +13,7 @@
 #include "base/report.h"
 
 #define WORKERS 4
-#define WORKER_STACK (512u << 10) /* tree_dir_again() and a READ's bytes lie on it */
+#define WORKER_STACK (1024u << 10) /* tree_dir_again() and a READ's bytes lie on it */
 #define REQUEST_SIZE (64u << 10)  /* the kernel wants room for max_write and a header */
 
 /* Newer than Debian 12's header: "send again what was read and not answered" (Linux 6.9). */
