@@ -17,6 +17,7 @@
 #include "base/report.h"
 #include "cli/command_table.h"
 #include "fs/namespace.h"
+#include "fs/scope.h"
 #include "fs/supervisor.h"
 
 #define IDLE_SECONDS 900
@@ -168,6 +169,8 @@ static int serve(const struct serve_options *o)
 		return r;
 	setup.rootless = geteuid() != 0;
 	clean_environment();
+	if (!setup.rootless && o->ready_fd >= 0)
+		scope_leave_starter();
 	if (setup.rootless) {
 		r = namespace_enter();
 		if (r < 0)

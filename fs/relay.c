@@ -265,6 +265,9 @@ static bool receive_from_fetcher(struct relay *r)
 	const struct message_head *h = (const struct message_head *)r->buffer;
 	ssize_t n = recv(r->fetcher_fd, r->buffer, sizeof(r->buffer), MSG_DONTWAIT);
 
+	/* It died with packets of ours unread. Said once; what it sent before is still to be had. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recv(r->fetcher_fd, r->buffer, sizeof(r->buffer), MSG_DONTWAIT);
 	if (n < (ssize_t)sizeof(*h) || h->magic != MESSAGE_MAGIC)
 		return false;
 	if (h->kind == MESSAGE_REPLY || h->kind == MESSAGE_LAST)

@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <malloc.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/report.h"
@@ -34,6 +37,25 @@ static void set_limits(void)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+}
+
+/* A layer index that became shorter than its mapping: zeros in the missing page's place make it a broken
+ * index, whose readers get EIO, instead of a server that dies again and again. */
+static void cover_missing_page(int signal_number, siginfo_t *info, void *context)
+{
+	uintptr_t page = (uintptr_t)info->si_addr & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+
+	(void)context;
+	if (info->si_code != BUS_ADRERR || mmap((void *)page, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+						0) == MAP_FAILED)
+		signal(signal_number, SIG_DFL);
+}
+
+static int watch_mappings(void)
+{
+	struct sigaction a = {.sa_sigaction = cover_missing_page, .sa_flags = SA_SIGINFO};
+
+	return sigaction(SIGBUS, &a, NULL) < 0 ? fail(errno, "sigaction: %s", strerror(errno)) : 0;
 }
 
 static void receive_need(struct server *s)
@@ -72,7 +94,9 @@ int server_run(const struct server_setup *setup)
 	int r;
 
 	set_limits();
-	r = image_view_new(setup->store, setup->numbers, &s.views);
+	r = watch_mappings();
+	if (r == 0)
+		r = image_view_new(setup->store, setup->numbers, &s.views);
 	if (r == 0)
 		r = dir_cache_new(&s.dirs);
 	if (r == 0)

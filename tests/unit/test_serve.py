@@ -170,6 +170,21 @@ class Serve(unittest.TestCase):
         self.assertEqual(self.sh(f"ls {self.root}")[0], 0)
         self.assertIn(KEY, self.sh(f"ls {self.where}/run/fs/images")[1])
 
+    def test_a_truncated_index_is_an_error_and_no_crash(self):
+        pid = self.status()["server_pid"]
+        self.assertEqual(self.sh(f"ls {self.root}/data/00")[0], 0)
+        path = f"{self.where}/store/layers/{self.layers[1]}/index.erofs"
+        with open(path, "rb") as f:
+            index = f.read()
+        try:
+            os.truncate(path, 0)
+            code, out = self.sh(f"ls {self.root}/data; ls {self.root}/data/59")
+            self.assertIn("Input/output", out)
+        finally:
+            with open(path, "r+b") as f:
+                f.write(index)
+        self.assertEqual(self.status()["server_pid"], pid)
+
     # Readers that wait
 
     def test_kill_9_ends_waiting_readers(self):
