@@ -152,7 +152,8 @@ class Lab:
         os.mkdir(self.home)
         self.environ = {
             "PATH": os.environ["PATH"], "HOME": self.home, "LAZYRUN_STORE": self.store,
-            "LAZYRUN_RUN_DIR": self.run_dir, "LAZYRUN_IDLE_TIMEOUT": "600", "TERM": "xterm", **environ}
+            "LAZYRUN_RUN_DIR": self.run_dir, "LAZYRUN_IDLE_TIMEOUT": "600", "TERM": "xterm",
+            "LAZYRUN_RETRY_BASE_MS": "20", **environ}
         self.cleanup = contextlib.ExitStack()
         self._registry = None
         self._layout = None
