@@ -34,6 +34,7 @@ REAL = {
     "java": ([["openjdk-17-jre-headless"]], ["java", "-version"]),
 }
 ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+DOCKER = ("nginx",)  # with docker's media types; umoci knows only OCI's, so NAME-oracle has those
 ALL = list(REAL) + ["odd"]
 
 
@@ -181,9 +182,13 @@ def image(name, form="gzip"):
             tars, command = odd_image.layers(), ["/bin/true"]
         else:
             tars, command = real_tars(name), REAL[name][1]
-        where.build(name, tars, {"Env": ENV, "Cmd": command}, docker=name == "nginx")
+        config = {"Env": ENV, "Cmd": command}
+        layers = [where.put_layer(t) for t in tars]
+        where.put_image(name, layers, config, docker=name in DOCKER)
         if name == "odd":
             where.build("odd-oracle", odd_image.layers(for_umoci=True))
+        if name in DOCKER:
+            where.put_image(name + "-oracle", layers, config)
     if tag not in where.tags():
         where.convert(name, tag, form)
     return where, tag
