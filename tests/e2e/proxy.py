@@ -62,8 +62,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         upstream = http.client.HTTPConnection(proxy.upstream, timeout=60)
         try:
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
-            upstream.request(self.command, self.path, headers={**headers, "Host": self.headers["Host"]})
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for k, v in self.headers.items():  # one name may come many times: Accept does
+                if k.lower() != "connection":
+                    upstream.putheader(k, v)
+            upstream.endheaders()
             r = upstream.getresponse()
             request.status = r.status
             self.send_response(r.status)
