@@ -30,6 +30,7 @@ struct client {
 	const struct store *store;
 	int socket_fd;
 	int timeout; /* seconds */
+	char waiting_for[512]; /* the registry that the fetcher says it waits for; "" */
 	bool start; /* a server where none runs */
 	bool retried;
 	pid_t supervisor_pid;
@@ -321,6 +322,9 @@ static int timed_out(struct client *c)
 {
 	char what[128];
 
+	if (c->waiting_for[0])
+		return fail(ETIMEDOUT, "no answer from %s for %d seconds; is it up, and can it be reached from here?",
+			    c->waiting_for, c->timeout);
 	snprintf(what, sizeof(what), "\"%s\" (%d seconds without progress)", operation(c), c->timeout);
 	return client_blame(c, what);
 }
@@ -388,14 +392,31 @@ static int check_answer(struct client *c, const struct json_object *answer)
 	return fail((int)err, "%s", text);
 }
 
+/* No progress, but it tells whom to name when none comes. */
+static bool is_waiting(struct client *c, const struct json_object *o)
+{
+	const char *event = "", *name = "";
+
+	if (!o || json_field_string(o, "event", &event) < 0 || strcmp(event, "waiting") != 0)
+		return false;
+	json_field_string(o, "for", &name);
+	snprintf(c->waiting_for, sizeof(c->waiting_for), "%s", name);
+	return true;
+}
+
 int client_receive(struct client *c, struct json_object **ret)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
+	int64_t deadline = clock_ms() + c->timeout * INT64_C(1000);
 	struct message_head h;
 	int r;
 
+	c->waiting_for[0] = '\0';
 	for (;;) {
-		r = message_receive(c->socket_fd, c->timeout * 1000, &h, &o);
+		json_field_free(&o);
+		r = message_receive(c->socket_fd, clock_left(deadline), &h, &o);
+		if (r == 0 && h.kind == MESSAGE_REPLY && is_waiting(c, o))
+			continue;
 		if (r != -EPIPE)
 			break;
 		r = try_again(c);

@@ -14,12 +14,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/message.h"
 #include "base/report.h"
 #include "fetch/context.h"
 #include "fetch/fill.h"
 #include "fetch/requests.h"
+
+#define TICK_MS 1000
 
 struct fetcher {
 	const struct fetcher_setup *setup;
@@ -144,15 +147,18 @@ int fetcher_run(const struct fetcher_setup *setup)
 	if (r < 0)
 		return r;
 	set_leftovers_aside(setup->store);
-	for (;;) {
+	for (int64_t ticked = 0;;) {
 		struct pollfd p[2] = {{.fd = setup->command_fd, .events = POLLIN},
 				      {.fd = setup->need_fd, .events = POLLIN}};
 
-		r = poll(p, 2, 1000);
+		r = poll(p, 2, TICK_MS);
 		if (r < 0 && errno != EINTR)
 			return fail(errno, "poll: %s", strerror(errno));
-		if (r == 0)
+		if (clock_ms() - ticked >= TICK_MS) {
+			ticked = clock_ms();
+			requests_tell_waiting(f.requests);
 			say_idle(&f);
+		}
 		if (r > 0 && p[0].revents && read_command(&f) == -EPIPE)
 			return 0;
 		if (r > 0 && p[1].revents)

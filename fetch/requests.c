@@ -31,14 +31,17 @@ struct requests {
 	int64_t started;
 	pthread_mutex_t lock; /* guards the rest */
 	unsigned int running;
+	struct request *first;
 	int64_t last_used;
 	struct hold *holds;
 };
 
 struct request {
+	struct request *next; /* of those that run */
 	struct requests *all;
 	struct message_head head;
 	struct json_object *o;
+	const char *waiting_for; /* the registry or layout that is asked; NULL: none */
 };
 
 static int64_t now_seconds(void)
@@ -107,7 +110,14 @@ static void describe_image(const struct image *image, bool with_keys, struct jso
 	json_object_object_add(answer, "layers", layers);
 }
 
-static int op_ensure(const struct request *q, struct json_object *answer)
+static void set_waiting_for(struct request *q, const char *name)
+{
+	pthread_mutex_lock(&q->all->lock);
+	q->waiting_for = name;
+	pthread_mutex_unlock(&q->all->lock);
+}
+
+static int op_ensure(struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
 	_cleanup_(image_free) struct image *image = NULL;
@@ -132,6 +142,7 @@ static int op_ensure(const struct request *q, struct json_object *answer)
 		r = source_table_get(c->sources, &ref, access, &source);
 	if (r < 0)
 		return r;
+	set_waiting_for(q, source_name(source));
 	transport_counters(c->transport, &before);
 	r = image_resolve(c, &ref, platform, pull, source, &image);
 	if (r == 0 && strcmp(until, "image") == 0)
@@ -241,7 +252,7 @@ static int op_stop(const struct request *q)
 	return r < 0 ? r : ANSWERED;
 }
 
-static int dispatch(const struct request *q, struct json_object *answer)
+static int dispatch(struct request *q, struct json_object *answer)
 {
 	struct json_object *images;
 	struct reference ref;
@@ -291,6 +302,21 @@ static void reply(const struct request *q, struct json_object *answer, int r, co
 		report_note("an answer could not be sent: %s", strerror(-sent));
 }
 
+static void end_request(struct request *q)
+{
+	struct requests *all = q->all;
+
+	pthread_mutex_lock(&all->lock);
+	for (struct request **at = &all->first; *at; at = &(*at)->next)
+		if (*at == q) {
+			*at = q->next;
+			break;
+		}
+	all->running--;
+	all->last_used = now_seconds();
+	pthread_mutex_unlock(&all->lock);
+}
+
 static void *answer_request(void *argument)
 {
 	struct request *q = argument;
@@ -303,10 +329,7 @@ static void *answer_request(void *argument)
 	report_capture(NULL);
 	if (r < 0)
 		report_note("%s", text[0] ? text : strerror(-r)); /* the log */
-	pthread_mutex_lock(&q->all->lock);
-	q->all->running--;
-	q->all->last_used = now_seconds();
-	pthread_mutex_unlock(&q->all->lock);
+	end_request(q);
 	if (r != ANSWERED)
 		reply(q, answer, r, text);
 	json_object_put(answer);
@@ -365,8 +388,11 @@ void requests_handle(struct requests *all, const struct message_head *head, stru
 	*q = (struct request){.all = all, .head = *head, .o = o};
 	pthread_mutex_lock(&all->lock);
 	full = all->running >= REQUESTS_MAX;
-	if (!full)
+	if (!full) {
 		all->running++;
+		q->next = all->first;
+		all->first = q;
+	}
 	pthread_mutex_unlock(&all->lock);
 	if (!full)
 		r = start_thread(q);
@@ -374,11 +400,8 @@ void requests_handle(struct requests *all, const struct message_head *head, stru
 		return;
 	struct json_object *answer = json_object_new_object();
 
-	if (!full) {
-		pthread_mutex_lock(&all->lock);
-		all->running--;
-		pthread_mutex_unlock(&all->lock);
-	}
+	if (!full)
+		end_request(q);
 	reply(q, answer, r, "too many requests at once; try again");
 	json_object_put(answer);
 	json_object_put(o);
@@ -397,6 +420,26 @@ int requests_new(struct context *c, struct fill *fill, struct requests **ret)
 	pthread_mutex_init(&all->lock, NULL);
 	*ret = all;
 	return 0;
+}
+
+void requests_tell_waiting(struct requests *all)
+{
+	struct message_head head = {.kind = MESSAGE_REPLY};
+
+	pthread_mutex_lock(&all->lock);
+	for (const struct request *q = all->first; q; q = q->next) {
+		struct json_object *o;
+
+		if (!q->waiting_for)
+			continue;
+		o = json_object_new_object();
+		add_text(o, "event", "waiting");
+		add_text(o, "for", q->waiting_for);
+		head.connection = q->head.connection;
+		message_send(all->context->setup->command_fd, &head, o, 0);
+		json_object_put(o);
+	}
+	pthread_mutex_unlock(&all->lock);
 }
 
 bool requests_idle(struct requests *all, int64_t *ret_seconds)

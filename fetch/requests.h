@@ -22,5 +22,8 @@ int requests_new(struct context *c, struct fill *fill, struct requests **ret);
  * holds counts; nothing is answered. */
 void requests_handle(struct requests *q, const struct message_head *head, struct json_object *o, bool replay);
 
+/* Tells each command that waits for a registry which one it is. Called about once a second. */
+void requests_tell_waiting(struct requests *q);
+
 /* Whether nothing is running or held, and for how many seconds. */
 bool requests_idle(struct requests *q, int64_t *ret_seconds);

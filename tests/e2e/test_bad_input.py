@@ -124,9 +124,10 @@ class Hosts(BadCase):
         config = self.lab.layout.manifest("badconfig")["config"]["digest"]
         proxy.rule = lambda r: {"corrupt": 10} if config in r.path else None
         self.refused(proxy.reference("badconfig"), config[7:19])
-        digest = self.lab.layout.resolve("badconfig")["digest"]
+        self.fresh("badmanifest")  # the manifest of the other is in the store now
+        digest = self.lab.layout.resolve("badmanifest")["digest"]
         proxy.rule = lambda r: {"corrupt": 10} if "manifests" in r.path else None
-        self.refused(f"{proxy.address}/badconfig@{digest}", digest[7:19])
+        self.refused(f"{proxy.address}/badmanifest@{digest}", digest[7:19])
 
     def test_always_cut_short(self):
         proxy = Proxy(self.lab.registry.address)

@@ -18,7 +18,7 @@ class Story(Case):
             with self.subTest(form):
                 image = lab.image("story-" + form, tars, CONFIG, form)
                 lab.lazyrun("pull", image, check=0)
-                out = lab.lazyrun("run", image, "sh", "-c", "cat /upper; ls /etc; sha256sum </d/big", check=0).stdout
+                out = lab.lazyrun("run", image, "sh", "-c", "cat /upper; ls /etc | grep -v -e host -e resolv; sha256sum </d/big", check=0).stdout
                 self.assertEqual(out.split(), ["ugroup", "passwd", oci.sha256(odd_image.noise("story", 3 << 20))[7:], "-"])
                 self.assertEqual(lab.lazyrun("run", image, "sh", "-c", "exit 9").returncode, 9)
                 self.assertEqual(lab.lazyrun("ls", image, "/d", check=0).stdout, "big\n")
