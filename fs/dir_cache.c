@@ -20,8 +20,8 @@ struct entry {
 struct dir_cache {
 	pthread_mutex_t lock; /* guards everything below */
 	size_t size;
-	struct entry ring; /* .older is the newest entry, .newer the oldest */
 	struct entry *buckets[BUCKETS];
+	struct entry ring; /* .older is the newest entry, .newer the oldest; last: it ends in an open array */
 };
 
 int dir_cache_new(struct dir_cache **ret)
