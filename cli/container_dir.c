@@ -32,9 +32,9 @@ static int new_id(char id[static 65])
 }
 
 /* Removes what nobody holds. Failures are the next start's. */
-static void sweep(int containers_fd)
+static void sweep(int directory_fd)
 {
-	int list_fd = openat(containers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int list_fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = list_fd >= 0 ? fdopendir(list_fd) : NULL;
 	struct dirent *d;
 
@@ -47,18 +47,18 @@ static void sweep(int containers_fd)
 
 		if (d->d_name[0] == '.')
 			continue;
-		fd = openat(containers_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		fd = openat(directory_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-			fd_remove_tree(containers_fd, d->d_name);
+			fd_remove_tree(directory_fd, d->d_name);
 	}
 	closedir(dir);
 }
 
 /* Made under another name, so that it is there as a whole or not at all. */
-static int make_below(int parent_fd)
+static int make_below(int store_fd)
 {
 	static const char *const directories[] = {"dev", "etc", "proc", "sys"};
-	_cleanup_(fd_close) int fd = fd_open_dir(parent_fd, ".below.new", true), etc_fd = -1;
+	_cleanup_(fd_close) int fd = fd_open_dir(store_fd, ".below", true), etc_fd = -1;
 	int r = fd < 0 || fchmod(fd, 0755) < 0 ? -errno : 0;
 
 	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]) && r == 0; i++)
@@ -73,7 +73,7 @@ static int make_below(int parent_fd)
 		if (file_fd < 0 || fchmod(file_fd, 0644) < 0)
 			r = -errno;
 	}
-	if (r == 0 && renameat(parent_fd, ".below.new", parent_fd, ".below") < 0)
+	if (r == 0 && renameat(store_fd, ".below", store_fd, "below") < 0)
 		r = -errno;
 	return r;
 }
@@ -82,11 +82,11 @@ static int open_below(struct container_dir *d, const char *store_path)
 {
 	int r = 0;
 
-	if (faccessat(d->parent_fd, ".below", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		r = errno == ENOENT ? make_below(d->parent_fd) : -errno;
+	if (faccessat(d->store_fd, "below", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		r = errno == ENOENT ? make_below(d->store_fd) : -errno;
 	if (r < 0)
-		return fail(-r, "making %s/containers/.below: %s", store_path, strerror(-r));
-	if (asprintf(&d->below, "%s/containers/.below", store_path) < 0) {
+		return fail(-r, "making %s/below: %s", store_path, strerror(-r));
+	if (asprintf(&d->below, "%s/below", store_path) < 0) {
 		d->below = NULL;
 		return fail(ENOMEM, "out of memory");
 	}
@@ -130,22 +130,32 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 	return r < 0 ? r : make_upper(d, kept);
 }
 
+/* By its path: who joined other namespaces sees the store through another mount. */
+static int open_places(struct container_dir *d, const char *store_path)
+{
+	d->store_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->store_fd < 0)
+		return fail(errno, "%s: %s", store_path, strerror(errno));
+	d->parent_fd = fd_open_dir(d->store_fd, "containers", true);
+	d->removed_fd = d->parent_fd < 0 ? d->parent_fd : fd_open_dir(d->store_fd, "removed", true);
+	return d->removed_fd < 0 ? fail(-d->removed_fd, "%s/containers: %s", store_path, strerror(-d->removed_fd)) : 0;
+}
+
 int container_dir_new(const char *store_path, const char *kept, struct container_dir **ret)
 {
 	_cleanup_(container_dir_free) struct container_dir *d = calloc(1, sizeof(*d));
-	_cleanup_(fd_free_memory) char *path = NULL;
 	int r;
 
-	if (!d || asprintf(&path, "%s/containers", store_path) < 0) {
-		path = NULL;
+	if (!d)
 		return fail(ENOMEM, "out of memory");
-	}
-	d->dir_fd = -1;
-	/* By its path: who joined other namespaces sees it through another mount. And a lock belongs to the open file. */
-	d->parent_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (d->parent_fd < 0 || flock(d->parent_fd, LOCK_EX) < 0)
-		return fail(errno, "%s: %s", path, strerror(errno));
+	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = -1;
+	r = open_places(d, store_path);
+	if (r < 0)
+		return r;
+	if (flock(d->parent_fd, LOCK_EX) < 0)
+		return fail(errno, "%s/containers: %s", store_path, strerror(errno));
 	sweep(d->parent_fd);
+	sweep(d->removed_fd);
 	r = make(d, store_path, kept);
 	flock(d->parent_fd, LOCK_UN);
 	if (r < 0)
@@ -154,12 +164,15 @@ int container_dir_new(const char *store_path, const char *kept, struct container
 	return 0;
 }
 
-/* Freeing directories can mean waiting for the disk (discard mounts), so the command does not wait for it: a process
- * of its own removes the tree and ends. It holds the lock by inheritance; if it is killed, the next start sweeps. */
+/* Freeing directories can mean waiting for the disk (discard mounts), so the command only takes it out of containers/,
+ * and a process of its own removes it. It holds the lock by inheritance; if it is killed, the next start sweeps. */
 static void remove_behind(const struct container_dir *d)
 {
-	pid_t pid = fork();
+	pid_t pid;
 
+	if (renameat(d->parent_fd, d->id, d->removed_fd, d->id) < 0)
+		return;
+	pid = fork();
 	if (pid > 0)
 		return;
 	if (pid == 0) {
@@ -169,7 +182,7 @@ static void remove_behind(const struct container_dir *d)
 		if (chdir("/") < 0)
 			_exit(1);
 	}
-	fd_remove_tree(d->parent_fd, d->id);
+	fd_remove_tree(d->removed_fd, d->id);
 	if (pid == 0)
 		_exit(0);
 }
@@ -181,7 +194,9 @@ void container_dir_free(struct container_dir **d)
 	if ((*d)->dir_fd >= 0)
 		remove_behind(*d);
 	fd_close(&(*d)->dir_fd);
+	fd_close(&(*d)->store_fd);
 	fd_close(&(*d)->parent_fd);
+	fd_close(&(*d)->removed_fd);
 	free((*d)->path);
 	free((*d)->below);
 	free((*d)->upper);

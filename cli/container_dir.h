@@ -15,7 +15,7 @@
 struct container_dir {
 	char id[65];
 	int dir_fd;	/* flocked */
-	int parent_fd;	/* containers/ */
+	int store_fd, parent_fd, removed_fd; /* the store, its containers/ and removed/ */
 	bool keep_upper;
 	char *upper, *work; /* paths */
 	char *below;	/* path; to be the lowest layer: empty directories and files where a container has mounts, so that an

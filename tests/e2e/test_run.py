@@ -281,8 +281,8 @@ class Terminal(RunCase):
         """lazyrun on a terminal of its own. Returns (Popen, the terminal's other end)."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        p = subprocess.Popen(self.lab.argv(*args), stdin=theirs, stdout=theirs, stderr=theirs,
-                             env=self.lab.environ, start_new_session=True)
+        p = subprocess.Popen(self.lab.argv(*args), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                             env=self.lab.environ, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(theirs)
         self.addCleanup(os.close, ours)
         self.addCleanup(end_process, p)

@@ -27,7 +27,7 @@ static int run(const struct run_options *o, int *ret_status)
 	if (!store)
 		return fail(EINVAL, "LAZYRUN_STORE is not set");
 	store_fd = fd_open_dir(AT_FDCWD, store, true);
-	containers_fd = fd_open_dir(store_fd, "containers", true);
+	containers_fd = -1;
 	cache_fd = fd_open_dir(store_fd, "seccomp", true);
 	config_init(&c);
 	r = container_dir_new(store, o->upper, &d);
