@@ -231,8 +231,8 @@ int image_container_build(struct config *c, const struct run_options *o, const s
 		return no_memory();
 	}
 	c->hostname = strdup(hostname);
-	c->cgroup_path = strdup(cgroup);
-	if (!c->hostname || !c->cgroup_path)
+	c->cgroup_path = o->no_cgroup ? NULL : strdup(cgroup);
+	if (!c->hostname || (!c->cgroup_path && !o->no_cgroup))
 		return no_memory();
 	if ((r = add_mounts(c, o, place->file_trees)) < 0 || (r = set_args(c, o, image)) < 0 || (r = set_user(c, o, image)) < 0 ||
 	    (r = set_overlay(c, place)) < 0 || (r = set_env(c, o, image, hostname)) < 0 || (r = set_capabilities(c, o)) < 0)

@@ -9,7 +9,7 @@
 #include "base/report.h"
 #include "cli/command_table.h"
 
-#define N_OWN 25
+#define N_OWN 26
 
 static void own_specs(struct run_options *o, bool *remove, struct option_spec ret[static N_OWN])
 {
@@ -32,6 +32,7 @@ static void own_specs(struct run_options *o, bool *remove, struct option_spec re
 		{"hostname", 'h', OPTION_TEXT, &o->hostname, "NAME", "its host name"},
 		{"network", 0, OPTION_TEXT, &o->network, "host|none", "the host's network (default), or none"},
 		{"net", 0, OPTION_TEXT, &o->network, "host|none", "the same"},
+		{"cgroups", 0, OPTION_TEXT, &o->cgroups, "enabled|disabled", "a cgroup of its own (default), or ours"},
 		{"init", 0, OPTION_FLAG, &o->init, NULL, "a small process 1 that reaps and passes signals"},
 		{"ulimit", 0, OPTION_LIST, &o->ulimits, "NAME=SOFT[:HARD]", "a resource limit: nofile=1024"},
 		{"shm-size", 0, OPTION_TEXT, &o->shm_size_text, "SIZE", "of /dev/shm; 64m when not given"},
@@ -100,6 +101,14 @@ static int check_network(struct run_options *o)
 	return fail(EOPNOTSUPP, "run: --network %s: there is host and none; others: not yet", o->network);
 }
 
+static int check_cgroups(struct run_options *o)
+{
+	if (!o->cgroups || strcmp(o->cgroups, "enabled") == 0)
+		return 0;
+	o->no_cgroup = strcmp(o->cgroups, "disabled") == 0;
+	return o->no_cgroup ? 0 : fail(EINVAL, "run: --cgroups %s: there is enabled and disabled", o->cgroups);
+}
+
 static bool is_host_name(const char *text)
 {
 	size_t n = strlen(text);
@@ -111,6 +120,8 @@ static int check(struct run_options *o)
 {
 	int r = check_network(o);
 
+	if (r == 0)
+		r = check_cgroups(o);
 	for (size_t i = 0; i < o->security.n_texts && r == 0; i++)
 		r = read_security(o, o->security.texts[i]);
 	if (r < 0)

@@ -18,9 +18,10 @@ struct run_options {
 	struct ensure_options ensure; /* image, --platform, --pull, --authfile, ... */
 	char **command;		      /* behind the image; NULL-terminated, may be empty */
 	struct option_list env, env_files, volumes, tmpfs, cap_add, cap_drop, security, group_add, ulimits;
-	const char *workdir, *user, *entrypoint, *hostname, *name, *network, *shm_size_text, *upper;
+	const char *workdir, *user, *entrypoint, *hostname, *name, *network, *cgroups, *shm_size_text, *upper;
 	bool interactive, terminal, remove, read_only, init, privileged;
 	bool own_network;   /* --net=none */
+	bool no_cgroup;	    /* --cgroups=disabled */
 	uint64_t shm_size;
 	/* of --security-opt */
 	bool no_new_privileges, seccomp_unconfined;
