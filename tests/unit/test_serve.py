@@ -305,7 +305,9 @@ class Serve(unittest.TestCase):
         out = [p.communicate(timeout=30) for p in ps]
         pids = {json.loads(o)["supervisor_pid"] for o, _ in out}
         self.assertEqual(len(pids), 1, out)
-        self.assertEqual({e for _, e in out}, {""})
+        # Whoever starts it may be told that this user has no ranges; nobody hears of the race.
+        said = [line for _, e in out for line in e.splitlines() if "no ranges of user ids" not in line]
+        self.assertEqual(said, [])
 
     def test_ends_with_the_mount(self):
         pid = self.status()["supervisor_pid"]
