@@ -142,15 +142,25 @@ static int take_lock(const struct store *s, int dir_fd, int *ret_fd)
 	return 0;
 }
 
-/* Nothing of the starter's environment is meant for us: commands send proxies and credentials. */
-static void clean_environment(void)
+/* Of the starter's environment only PATH and our own variables are meant for us: commands send proxies
+ * and credentials. */
+static int clean_environment(void)
 {
-	const char *path = getenv("PATH");
-	_cleanup_(fd_free_memory) char *copy = strdup(path ? path : "/usr/sbin:/usr/bin:/sbin:/bin");
+	static const char *const kept[] = {"PATH=", "LAZYRUN_"};
+	size_t n = 0, n_kept = 0;
+	char **clean;
 
-	clearenv();
-	if (copy)
-		setenv("PATH", copy, 1);
+	while (environ[n])
+		n++;
+	clean = calloc(n + 1, sizeof(*clean)); /* for the life of the process */
+	if (!clean)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < sizeof(kept) / sizeof(kept[0]); k++)
+			if (strncmp(environ[i], kept[k], strlen(kept[k])) == 0)
+				clean[n_kept++] = environ[i];
+	environ = clean;
+	return 0;
 }
 
 static int serve(const struct serve_options *o)
@@ -168,7 +178,9 @@ static int serve(const struct serve_options *o)
 	if (r != 0)
 		return r;
 	setup.rootless = geteuid() != 0;
-	clean_environment();
+	r = clean_environment();
+	if (r < 0)
+		return r;
 	if (!setup.rootless && o->ready_fd >= 0)
 		scope_leave_starter();
 	if (setup.rootless) {

@@ -156,7 +156,7 @@ class Ranges(LazyCase):
 
     def test_programs_are_executed_from_evicted_layers(self):
         layout = self.lab.layout
-        layout.build("evicted", [tiny()], CONFIG, form="none")
+        layout.build("evicted", [tiny([oci.member("own", b"no other image has this layer")])], CONFIG, form="none")
         self.lab.registry.push(layout, "evicted")
         image = self.proxy.reference("evicted")
         self.run_ok("pull", image)
