@@ -156,7 +156,7 @@ class Serve(unittest.TestCase):
             f"lowerdir={self.root},upperdir=u,workdir=w{'' if os.geteuid() == 0 else ',userxattr'},xino=on m && "
             "echo new >>m/etc/passwd && m/bin/busybox tail -n1 m/etc/passwd && mv m/etc/passwd m/etc/p2 && "
             "rm m/data/00 && m/bin/busybox sha256sum m/data/01 && chroot m /bin/sh -c 'echo exec; ls /data | wc -l'; "
-            "r=$?; umount m; exit $r")
+            "r=$?; umount m; rm -rf u w m; exit $r")
         self.assertEqual(code, 0, out)
         self.assertIn("new\n", out)
         self.assertIn(oci.sha256(self.files["01"]).removeprefix("sha256:"), out)
