@@ -18,7 +18,8 @@
  *   {"op": "evict", "reference": T}    LAST {"evicted_bytes": n, "kept": [{"layer": T, "why": T}]}
  *   {"op": "status"}   LAST {"supervisor_pid", "server_pid", "fetcher_pid", "channel", "uptime_seconds", "images":
  *                      as above, "bytes_present", "bytes_fetched", "requests", "parked_reads"}
- *   {"op": "hold", "name": T, "hold": bool}   keeps the server from leaving ("lazyrun mount"); sent with `remember`
+ *   {"op": "hold", "name": T, "image_key": T, "hold": bool}   keeps the server and the image ("lazyrun mount"); sent
+ *                      with `remember`
  *   {"op": "stop", "force": bool}   LAST {"errno": EBUSY, "error": "... in use by ..."} or 0, then the end
  * Every LAST carries "errno" (0 or positive) and, when it is not 0, "error": the text for the user.
  *

@@ -69,9 +69,17 @@ void report_forget(void)
 	reported = false;
 }
 
-void report_capture(char *text)
+char *report_capture(char *text)
 {
+	char *before = capture;
+
 	capture = text;
 	if (text)
 		text[0] = '\0';
+	return before;
+}
+
+void report_capture_again(char *text)
+{
+	capture = text;
 }

@@ -27,5 +27,7 @@ bool report_any(void);
 void report_forget(void);
 
 /* From here on fail() of this thread fills `text` (REPORT_TEXT_SIZE bytes; the first text stays,
- * later ones follow as further lines) instead of writing. NULL ends the capture. */
-void report_capture(char *text);
+ * later ones follow as further lines) instead of writing. NULL ends the capture. Returns the one before, for
+ * report_capture_again(), which goes on with it. */
+char *report_capture(char *text);
+void report_capture_again(char *text);

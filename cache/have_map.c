@@ -138,6 +138,11 @@ void have_map_clear(struct have_map *h, uint64_t off, uint64_t size)
 		atomic_fetch_and(&h->file->words[w], ~mask(w, first, last));
 }
 
+uint64_t have_map_file_size(const struct have_map *h)
+{
+	return h->map_size;
+}
+
 uint64_t have_map_bytes(const struct have_map *h)
 {
 	uint64_t pages = 0, bytes;

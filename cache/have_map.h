@@ -22,6 +22,7 @@ void have_map_free(struct have_map **h);
 bool have_map_test(const struct have_map *h, uint64_t off, uint64_t size);
 void have_map_set(struct have_map *h, uint64_t off, uint64_t size);
 void have_map_clear(struct have_map *h, uint64_t off, uint64_t size);
+uint64_t have_map_file_size(const struct have_map *h);
 uint64_t have_map_bytes(const struct have_map *h);
 uint64_t have_map_epoch(const struct have_map *h);
 void have_map_raise(struct have_map *h);

@@ -21,6 +21,7 @@
 #include "cache/have_map.h"
 
 struct layer_store {
+	atomic_uint references;
 	char key[LAYER_KEY_SIZE];
 	int data_fd;
 	uint64_t size;
@@ -90,6 +91,12 @@ bool layer_store_is_bad(const struct store *s, const char *layer_key)
 	return faccessat(s->layers_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+static int mark_bad(int dir_fd, const char *layer_key)
+{
+	fd_write_file(dir_fd, "bad", "", 0, 0600);
+	return fail(EBADMSG, "layer %s in the store is damaged and will be fetched anew", layer_key);
+}
+
 int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret)
 {
 	_cleanup_(layer_store_free) struct layer_store *l = calloc(1, sizeof(*l));
@@ -98,6 +105,7 @@ int layer_store_open(const struct store *s, const char *layer_key, bool writable
 
 	if (!l)
 		return -ENOMEM;
+	l->references = 1;
 	l->data_fd = -1;
 	pthread_rwlock_init(&l->fill_lock, NULL);
 	assert(strlen(layer_key) < sizeof(l->key) && !strchr(layer_key, '/'));
@@ -108,21 +116,26 @@ int layer_store_open(const struct store *s, const char *layer_key, bool writable
 	if (layer_store_is_bad(s, layer_key))
 		return -ENOENT; /* said when it was marked; streaming makes it anew */
 	r = open_files(l, dir_fd, writable);
-	if (r == -EBADMSG || r == -ENOENT || r == -EFBIG) {
-		fd_write_file(dir_fd, "bad", "", 0, 0600);
-		return fail(EBADMSG, "layer %s in the store is damaged and will be fetched anew", layer_key);
-	}
+	if (r == -EBADMSG || r == -ENOENT || r == -EFBIG)
+		return mark_bad(dir_fd, layer_key);
 	if (r < 0)
 		return fail(-r, "layer %s in the store cannot be opened: %s", layer_key, strerror(-r));
 	*ret = TAKE(l);
 	return 0;
 }
 
+struct layer_store *layer_store_again(struct layer_store *l)
+{
+	atomic_fetch_add(&l->references, 1);
+	return l;
+}
+
 void layer_store_free(struct layer_store **layer)
 {
 	struct layer_store *l = *layer;
 
-	if (!l)
+	*layer = NULL;
+	if (!l || atomic_fetch_sub(&l->references, 1) != 1)
 		return;
 	span_table_free(&l->spans);
 	have_map_free(&l->have);
@@ -133,7 +146,28 @@ void layer_store_free(struct layer_store **layer)
 	fd_close(&l->data_fd);
 	pthread_rwlock_destroy(&l->fill_lock);
 	free(l);
-	*layer = NULL;
+}
+
+bool layer_store_is_whole(const struct store *s, const struct layer_store *l)
+{
+	_cleanup_(fd_close) int dir_fd = beneath_cache_open(s->layers_fd, l->key, O_RDONLY | O_DIRECTORY, 0);
+	const struct {
+		const char *name;
+		uint64_t size;
+	} files[] = {{"index.erofs", l->index_map_size},
+		     {"spans", l->spans_map_size},
+		     {"have", have_map_file_size(l->have)},
+		     {"data", l->size}};
+	struct stat st;
+
+	for (size_t i = 0; dir_fd >= 0 && i < sizeof(files) / sizeof(files[0]); i++) {
+		if (fstatat(dir_fd, files[i].name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		    (uint64_t)st.st_size == files[i].size)
+			continue;
+		mark_bad(dir_fd, l->key);
+		return false;
+	}
+	return dir_fd >= 0;
 }
 
 const char *layer_store_key(const struct layer_store *l)

@@ -1,6 +1,7 @@
 /* layer_store: one layer on disk: its index, span table, data file and have-map.
  *
- * Ownership  layer_store_open() hands over; layer_store_free() ends it.
+ * Ownership  layer_store_open() hands over one reference, layer_store_again() another; layer_store_free()
+ *            gives one back, the last one closes the layer.
  * Units      Bytes of the layer file; pages of 4096.
  * Errors     -ENOENT: no such layer (bare). -EBADMSG: a file of it is short or wrong; the layer is
  *            marked bad (reported). -EAGAIN from layer_store_read(): bytes are not here yet (bare).
@@ -24,10 +25,14 @@
 struct layer_store;
 
 int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret);
+struct layer_store *layer_store_again(struct layer_store *l);
 void layer_store_free(struct layer_store **l);
 
 /* Whether it was found to be damaged: it is not opened again, but made anew. */
 bool layer_store_is_bad(const struct store *s, const char *layer_key);
+
+/* Whether its files are as long as when they were opened. If not, it is marked bad (reported). */
+bool layer_store_is_whole(const struct store *s, const struct layer_store *l);
 
 const char *layer_store_key(const struct layer_store *l);
 const struct erofs_read *layer_store_index(const struct layer_store *l);

@@ -145,6 +145,11 @@ int number_table_layer(const struct number_table *t, uint32_t number, const char
 	return 0;
 }
 
+const char *number_table_image_key(const struct number_table *t, uint32_t number)
+{
+	return number == 0 || number > number_table_n_images(t) ? NULL : t->images[number].key;
+}
+
 int number_table_image(const struct number_table *t, uint32_t number, const char **ret_key,
 		       const uint32_t **ret_layers, size_t *ret_n_layers)
 {

@@ -34,6 +34,8 @@ void number_table_remove_image(struct number_table *t, uint32_t number);
 int number_table_layer(const struct number_table *t, uint32_t number, const char **ret_key);
 int number_table_image(const struct number_table *t, uint32_t number, const char **ret_key,
 		       const uint32_t **ret_layers, size_t *ret_n_layers);
+/* The key of any number that was ever given out, removed or not; NULL: none was. */
+const char *number_table_image_key(const struct number_table *t, uint32_t number);
 int number_table_find_image(const struct number_table *t, const char *image_key, uint32_t *ret_number);
 int number_table_find_layer(const struct number_table *t, const char *layer_key, uint32_t *ret_number);
 

@@ -66,12 +66,12 @@ int cmd_mount(int argc, char **argv)
 		return f.exit_code;
 	/* Before the mount: a server that leaves in between would leave it dead. */
 	if (r == 0)
-		r = image_files_hold(f.image->client, dir, true);
+		r = image_files_hold(f.image->client, dir, f.image->image_key, true);
 	if (r < 0)
 		return r;
 	r = bind_read_only(&f, dir);
 	if (r < 0) {
-		(void)image_files_hold(f.image->client, dir, false);
+		(void)image_files_hold(f.image->client, dir, "", false);
 		return r;
 	}
 	if (as_user && !options.quiet)
@@ -177,5 +177,5 @@ int cmd_umount(int argc, char **argv)
 	if (syscall(SYS_umount2, dir, UMOUNT_NOFOLLOW_) < 0)
 		return fail(errno, "%s cannot be unmounted: %s%s", dir, strerror(errno),
 			    errno == EBUSY ? "; a process has files open or its working directory there" : "");
-	return running == 0 ? image_files_hold(s.client, dir, false) : 0;
+	return running == 0 ? image_files_hold(s.client, dir, "", false) : 0;
 }

@@ -82,6 +82,8 @@ static int run(const struct run_options *o, int *ret_status)
 		r = client_join(result->client);
 	if (r == 0)
 		r = container_dir_new(s->store_path, o->upper, &dir);
+	if (r == 0)
+		r = container_dir_set_image(dir, result->image_key);
 	if (r < 0)
 		return r;
 	config_init(&c);

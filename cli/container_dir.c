@@ -124,7 +124,7 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 	d->dir_fd = fd_open_dir(d->parent_fd, d->id, true);
 	if (d->dir_fd < 0)
 		return fail(-d->dir_fd, "making %s: %s", d->path, strerror(-d->dir_fd));
-	if (flock(d->dir_fd, LOCK_EX | LOCK_NB) < 0)
+	if (flock(d->dir_fd, LOCK_EX) < 0) /* nobody has it for longer than a look (fetch/users.c) */
 		return fail(errno, "locking %s: %s", d->path, strerror(errno));
 	r = open_below(d, store_path);
 	return r < 0 ? r : make_upper(d, kept);
@@ -202,6 +202,13 @@ void container_dir_free(struct container_dir **d)
 	free((*d)->upper);
 	free((*d)->work);
 	fd_free_memory(d);
+}
+
+int container_dir_set_image(const struct container_dir *d, const char *image_key)
+{
+	int r = fd_write_file(d->dir_fd, "image", image_key, strlen(image_key), 0600);
+
+	return r < 0 ? fail(-r, "writing %s/image: %s", d->path, strerror(-r)) : 0;
 }
 
 static int write_file(int dir_fd, const char *name, const struct bytes *b)

@@ -27,6 +27,9 @@ struct container_dir {
 int container_dir_new(const char *store_path, const char *kept, struct container_dir **ret);
 void container_dir_free(struct container_dir **d);
 
+/* Says which image it uses, before that is mounted: fetch/users.h reads it. */
+int container_dir_set_image(const struct container_dir *d, const char *image_key);
+
 /* /etc/hosts, /etc/hostname and /etc/resolv.conf (CONTAINER_DIR_FILES), each as a detached mount of the caller's. */
 #define CONTAINER_DIR_FILES 3
 int container_dir_files(const struct container_dir *d, const char *hostname, bool own_network,

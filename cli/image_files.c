@@ -44,7 +44,7 @@ void image_files_close(struct image_files *f)
 	store_free(&f->store);
 }
 
-int image_files_hold(struct client *c, const char *dir, bool hold)
+int image_files_hold(struct client *c, const char *dir, const char *image_key, bool hold)
 {
 	_cleanup_(json_field_free) struct json_object *request = json_object_new_object(), *answer = NULL;
 	struct reference key = {.kind = REFERENCE_LAYOUT};
@@ -52,6 +52,7 @@ int image_files_hold(struct client *c, const char *dir, bool hold)
 
 	if (!request || json_object_object_add(request, "op", json_object_new_string("hold")) < 0 ||
 	    json_object_object_add(request, "name", json_object_new_string(dir)) < 0 ||
+	    json_object_object_add(request, "image_key", json_object_new_string(image_key)) < 0 ||
 	    json_object_object_add(request, "hold", json_object_new_boolean(hold)) < 0)
 		return -ENOMEM;
 	/* A key of the directory; "mount" keeps it apart from layouts at the same path. */

@@ -30,4 +30,4 @@ int image_files_open(const struct ensure_options *options, struct image_files *f
 void image_files_close(struct image_files *f);
 
 /* Sends "hold" for a mount at `dir`, so that the server does not leave while it is there. */
-int image_files_hold(struct client *c, const char *dir, bool hold);
+int image_files_hold(struct client *c, const char *dir, const char *image_key, bool hold);

@@ -2,10 +2,16 @@
 #include "fetch/context.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/report.h"
 #include "fetch/transport.h"
+
+#define SERVER_MS 1000
 
 int context_new(const struct fetcher_setup *setup, struct context **ret)
 {
@@ -27,10 +33,22 @@ int context_new(const struct fetcher_setup *setup, struct context **ret)
 		r = source_table_new(c->transport, &c->sources);
 	if (r == 0)
 		r = layer_table_new(c->store, &c->layers);
+	if (r == 0)
+		r = holds_new(&c->holds);
 	if (r < 0)
 		return r;
 	*ret = c;
 	return 0;
+}
+
+void context_tell_server(const struct context *c, enum need_kind kind, uint32_t number)
+{
+	struct need n = {.kind = kind, .number = number};
+	struct pollfd p = {.fd = c->setup->need_fd, .events = POLLOUT};
+
+	poll(&p, 1, SERVER_MS);
+	if (send(p.fd, &n, sizeof(n), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		report_note("the server does not read what was removed: %s", strerror(errno));
 }
 
 static bool in_flight(const struct context *c, const struct digest *blob)

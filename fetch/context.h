@@ -14,7 +14,9 @@
 #include "base/digest.h"
 #include "cache/store.h"
 #include "fetch/fetcher.h"
+#include "fetch/holds.h"
 #include "fetch/layer_table.h"
+#include "fetch/need.h"
 #include "fetch/source_table.h"
 
 struct context {
@@ -24,6 +26,7 @@ struct context {
 	struct transport *transport;
 	struct source_table *sources;
 	struct layer_table *layers;
+	struct holds *holds;
 	sem_t decoders;		    /* one for each core */
 	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time */
 
@@ -33,6 +36,10 @@ struct context {
 };
 
 int context_new(const struct fetcher_setup *setup, struct context **ret);
+
+/* A packet to the server about a removed number. The lock of the store may be held: a server that is stopped is
+ * not waited for long, and then keeps the number until it ends. */
+void context_tell_server(const struct context *c, enum need_kind kind, uint32_t number);
 
 /* One streaming of a blob at a time, whoever wants it: waits for the one before. */
 struct flight {

@@ -35,11 +35,15 @@ struct work {
 static bool usable(struct context *c, const struct image_layer *l)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
-	struct layer_store *layer;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	size_t n = 0;
 
 	if (layer_table_get(c->layers, l->key, &layer) < 0)
 		return false;
+	if (!layer_store_is_whole(c->store, layer)) {
+		layer_table_drop(c->layers, l->key);
+		return false;
+	}
 	if (layer_store_bytes_present(layer) == layer_store_size(layer))
 		return true;
 	if (digest_equal(&l->blob.digest, &l->diff_id))
@@ -58,13 +62,15 @@ bool ensure_layers_present(struct context *c, const struct image *image)
 /* A layer that is made anew must not be served from what the server mapped before: it gets a new number. */
 static void forget_damaged(struct context *c, const struct image_layer *l)
 {
-	struct layer_store *layer;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	uint32_t number;
 
 	pthread_mutex_lock(&c->store_lock);
 	if (layer_table_get(c->layers, l->key, &layer) < 0 &&
-	    number_table_find_layer(c->numbers, l->key, &number) == 0)
+	    number_table_find_layer(c->numbers, l->key, &number) == 0) {
 		number_table_remove_layer(c->numbers, number);
+		context_tell_server(c, NEED_INVALIDATE_LAYER, number);
+	}
 	pthread_mutex_unlock(&c->store_lock);
 }
 
@@ -251,7 +257,7 @@ static int stream_all(struct context *c, const struct image *image, struct sourc
 
 static int number_layer(struct context *c, const struct image_layer *l, const char *source_name, uint32_t *ret)
 {
-	struct layer_store *layer;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	int r = layer_table_get(c->layers, l->key, &layer);
 
 	if (r < 0)
@@ -263,14 +269,19 @@ static int number_layer(struct context *c, const struct image_layer *l, const ch
 
 static int number_image(struct context *c, const struct image *image, const char *source_name)
 {
-	uint32_t numbers[LIMIT_LAYERS], number;
+	uint32_t numbers[LIMIT_LAYERS], number, before = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < image->n_layers; i++)
 		r = number_layer(c, &image->layers[i], source_name, &numbers[i]);
 	if (r < 0)
 		return r;
-	return number_table_add_image(c->numbers, image->key, numbers, image->n_layers, &number);
+	number_table_find_image(c->numbers, image->key, &before);
+	r = number_table_add_image(c->numbers, image->key, numbers, image->n_layers, &number);
+	/* A damaged layer was made anew: what the kernel and the server know under the image's name is old. */
+	if (r == 0 && before && number != before)
+		context_tell_server(c, NEED_INVALIDATE_IMAGE, before);
+	return r;
 }
 
 int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,

@@ -20,7 +20,7 @@
 
 struct item {
 	struct item *next;
-	struct layer_store *layer;
+	struct layer_store *layer; /* a reference */
 	uint32_t number; /* of the layer */
 	size_t span;
 	bool taken; /* a worker has it */
@@ -35,18 +35,11 @@ struct fill {
 	_Atomic uint64_t spans, bytes;
 };
 
-/* The server may be stopped or new: its socket buffer being full is no reason to wait. It asks again
- * after a restart, and every packet is only "look again". */
-static void answer(struct fill *f, enum need_kind kind, uint32_t number, int error, uint64_t off, uint64_t size)
+/* A worker waits for a server whose socket is full, the main loop does not (`flags`): the server asks again
+ * after a while, and every packet is only "look again". */
+static void answer(struct fill *f, int flags, const struct need *need)
 {
-	struct need n = {.kind = kind,
-			 .number = number,
-			 .error = (uint32_t)error,
-			 .first_page = off / LAYER_PAGE,
-			 .n_pages = (size + LAYER_PAGE - 1) / LAYER_PAGE};
-	int fd = f->context->setup->need_fd;
-
-	while (send(fd, &n, sizeof(n), MSG_NOSIGNAL) < 0 && errno == EINTR)
+	while (send(f->context->setup->need_fd, need, sizeof(*need), flags | MSG_NOSIGNAL) < 0 && errno == EINTR)
 		;
 }
 
@@ -131,6 +124,7 @@ static void remove_item(struct fill *f, struct item *item)
 			*at = item->next;
 			break;
 		}
+	layer_store_free(&item->layer);
 	free(item);
 }
 
@@ -160,7 +154,12 @@ static void *work(void *argument)
 
 		remove_item(f, item);
 		pthread_mutex_unlock(&f->lock);
-		answer(f, r < 0 ? NEED_FAILED : NEED_DONE, number, r < 0 ? -r : 0, span.off, span.size);
+		answer(f, 0,
+		       &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
+				      .number = number,
+				      .error = r < 0 ? (uint32_t)-r : 0,
+				      .first_page = span.off / LAYER_PAGE,
+				      .n_pages = (span.size + LAYER_PAGE - 1) / LAYER_PAGE});
 		pthread_mutex_lock(&f->lock);
 	}
 	return NULL;
@@ -206,7 +205,7 @@ static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number
 	*at = calloc(1, sizeof(**at));
 	if (!*at)
 		return -ENOMEM;
-	(*at)->layer = layer;
+	(*at)->layer = layer_store_again(layer);
 	(*at)->number = number;
 	(*at)->span = span;
 	if (waiting >= f->n_workers && f->n_workers < WORKERS)
@@ -239,7 +238,7 @@ static int queue_missing(struct fill *f, struct layer_store *layer, const struct
 
 void fill_need(struct fill *f, const struct need *need)
 {
-	struct layer_store *layer;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	bool queued = false;
 	const char *key;
 	int r;
@@ -257,8 +256,12 @@ void fill_need(struct fill *f, const struct need *need)
 		pthread_mutex_unlock(&f->lock);
 	}
 	if (r < 0 || !queued)
-		answer(f, r < 0 ? NEED_FAILED : NEED_DONE, need->number, r < 0 ? EIO : 0,
-		       need->first_page * LAYER_PAGE, need->n_pages * LAYER_PAGE);
+		answer(f, MSG_DONTWAIT,
+		       &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
+				      .number = need->number,
+				      .error = r < 0 ? EIO : 0,
+				      .first_page = need->first_page,
+				      .n_pages = need->n_pages});
 }
 
 void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,7 +13,6 @@
 #include "base/report.h"
 #include "cache/layer_sources.h"
 #include "fetch/image.h"
-#include "fetch/need.h"
 #include "fetch/span_digests.h"
 #include "fetch/users.h"
 
@@ -45,17 +43,17 @@ static int load(struct context *c, const char *only, const char *except, struct 
 	if (!l.images)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		char text[REPORT_TEXT_SIZE];
+		char text[REPORT_TEXT_SIZE], *outer;
 		struct reference ref;
 
 		if ((only && strcmp(names[i].reference, only) != 0) ||
 		    (except && strcmp(names[i].reference, except) == 0))
 			continue;
-		report_capture(text); /* what is broken here is said when it is used */
+		outer = report_capture(text); /* what is broken here is said when it is used */
 		r = reference_parse(names[i].reference, &ref);
 		if (r == 0)
 			r = image_resolve(c, &ref, names[i].platform, IMAGE_PULL_NEVER, NULL, &l.images[l.n]);
-		report_capture(NULL);
+		report_capture_again(outer);
 		if (r < 0)
 			continue;
 		l.images[l.n]->name.checked = names[i].checked;
@@ -73,7 +71,7 @@ static struct json_object *describe(struct context *c, const struct image *image
 	char text[DIGEST_TEXT_MAX];
 
 	for (size_t i = 0; i < image->n_layers; i++) {
-		struct layer_store *layer;
+		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 
 		size += image->layers[i].blob.size;
 		if (layer_table_get(c->layers, image->layers[i].key, &layer) < 0)
@@ -138,7 +136,7 @@ static int punch_spans(struct layer_store *layer, uint64_t *evicted)
 static int evict_layer(struct context *c, const struct image_layer *l, uint64_t *evicted, const char **ret_why)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
-	struct layer_store *layer;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	size_t n = 0;
 	int r;
 
@@ -152,6 +150,7 @@ static int evict_layer(struct context *c, const struct image_layer *l, uint64_t 
 	r = span_digests_make(c->store, layer);
 	if (r == 1) {
 		layer_table_drop(c->layers, l->key);
+		layer_store_free(&layer);
 		r = layer_table_get(c->layers, l->key, &layer);
 	}
 	if (r == 0)
@@ -222,18 +221,10 @@ static bool uses_blob(const struct image_list *l, const struct digest *d)
 	return false;
 }
 
-static void tell_server(struct context *c, enum need_kind kind, uint32_t number)
-{
-	struct need n = {.kind = kind, .number = number};
-
-	while (send(c->setup->need_fd, &n, sizeof(n), MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
-}
-
 static int remove_layer(struct context *c, const char *key, uint64_t *freed)
 {
 	char aside[LAYER_KEY_SIZE + 8];
-	struct layer_store *layer;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	struct stat st;
 	uint32_t number;
 	int r;
@@ -249,7 +240,7 @@ static int remove_layer(struct context *c, const char *key, uint64_t *freed)
 		return fail(errno, "layer %s cannot be removed: %s", key, strerror(errno));
 	if (number_table_find_layer(c->numbers, key, &number) == 0) {
 		number_table_remove_layer(c->numbers, number);
-		tell_server(c, NEED_INVALIDATE_LAYER, number);
+		context_tell_server(c, NEED_INVALIDATE_LAYER, number);
 	}
 	layer_table_drop(c->layers, key);
 	r = fd_remove_tree(c->store->tmp_fd, aside);
@@ -269,7 +260,7 @@ static int remove_image(struct context *c, const struct image *image, const stru
 	if (!uses_image_key(others, image->key) &&
 	    number_table_find_image(c->numbers, image->key, &number) == 0) {
 		number_table_remove_image(c->numbers, number);
-		tell_server(c, NEED_INVALIDATE_IMAGE, number);
+		context_tell_server(c, NEED_INVALIDATE_IMAGE, number);
 	}
 	for (size_t i = 0; i < image->n_layers; i++) {
 		if (uses_layer(others, image->layers[i].key))
@@ -299,7 +290,7 @@ int keep_remove(struct context *c, const struct reference *ref, struct json_obje
 		r = load(c, NULL, reference_text(ref, text), &others);
 	for (size_t i = 0; r == 0 && i < ours.n; i++)
 		if (!uses_image_key(&others, ours.images[i]->key))
-			r = users_check(c->store, ours.images[i]->key, text);
+			r = users_check(c->store, c->holds, ours.images[i]->key, text);
 	for (size_t i = 0; r == 0 && i < ours.n; i++)
 		r = remove_image(c, ours.images[i], &others, &freed, &n_layers);
 	pthread_mutex_unlock(&c->store_lock);

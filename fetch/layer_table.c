@@ -11,7 +11,6 @@
 struct entry {
 	struct entry *next;
 	struct layer_store *layer;
-	bool dropped;
 };
 
 struct layer_table {
@@ -32,57 +31,78 @@ int layer_table_new(const struct store *s, struct layer_table **ret)
 	return 0;
 }
 
-static struct entry *find(struct layer_table *t, const char *layer_key)
+/* The pointer that leads to the entry, or to NULL. The lock is held. */
+static struct entry **find(struct layer_table *t, const char *layer_key)
 {
-	for (struct entry *e = t->first; e; e = e->next)
-		if (!e->dropped && strcmp(layer_store_key(e->layer), layer_key) == 0)
-			return e;
-	return NULL;
+	struct entry **at = &t->first;
+
+	while (*at && strcmp(layer_store_key((*at)->layer), layer_key) != 0)
+		at = &(*at)->next;
+	return at;
+}
+
+static struct layer_store *get_open(struct layer_table *t, const char *layer_key)
+{
+	struct layer_store *found = NULL;
+	struct entry *e;
+
+	pthread_mutex_lock(&t->lock);
+	e = *find(t, layer_key);
+	if (e)
+		found = layer_store_again(e->layer);
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+/* Another thread may have been faster: then its layer counts. */
+static int add(struct layer_table *t, struct layer_store **opened, struct layer_store **ret)
+{
+	struct entry *made = calloc(1, sizeof(*made)), *e;
+
+	if (!made)
+		return -ENOMEM;
+	pthread_mutex_lock(&t->lock);
+	e = *find(t, layer_store_key(*opened));
+	if (!e) {
+		made->layer = TAKE(*opened);
+		made->next = t->first;
+		t->first = e = TAKE(made);
+	}
+	*ret = layer_store_again(e->layer);
+	pthread_mutex_unlock(&t->lock);
+	free(made);
+	return 0;
 }
 
 int layer_table_get(struct layer_table *t, const char *layer_key, struct layer_store **ret)
 {
 	_cleanup_(layer_store_free) struct layer_store *opened = NULL;
-	struct entry *e, *made;
 	int r;
 
 	if (layer_store_is_bad(t->store, layer_key)) {
 		layer_table_drop(t, layer_key);
 		return -ENOENT;
 	}
-	pthread_mutex_lock(&t->lock);
-	e = find(t, layer_key);
-	pthread_mutex_unlock(&t->lock);
-	if (e) {
-		*ret = e->layer;
+	*ret = get_open(t, layer_key);
+	if (*ret)
 		return 0;
-	}
 	r = layer_store_open(t->store, layer_key, true, &opened);
 	if (r < 0)
 		return r == -EBADMSG ? -ENOENT : r;
-	made = calloc(1, sizeof(*made));
-	if (!made)
-		return -ENOMEM;
-	pthread_mutex_lock(&t->lock);
-	e = find(t, layer_key); /* another thread may have been faster */
-	if (!e) {
-		made->layer = TAKE(opened);
-		made->next = t->first;
-		t->first = e = TAKE(made);
-	}
-	pthread_mutex_unlock(&t->lock);
-	free(made);
-	*ret = e->layer;
-	return 0;
+	return add(t, &opened, ret);
 }
 
 void layer_table_drop(struct layer_table *t, const char *layer_key)
 {
-	struct entry *e;
+	struct entry **at, *e;
 
 	pthread_mutex_lock(&t->lock);
-	e = find(t, layer_key);
+	at = find(t, layer_key);
+	e = *at;
 	if (e)
-		e->dropped = true;
+		*at = e->next;
 	pthread_mutex_unlock(&t->lock);
+	if (e)
+		layer_store_free(&e->layer);
+	free(e);
 }

@@ -1,6 +1,7 @@
 /* layer_table: opened, writable layers of the fetcher, by key.
  *
- * Ownership  A layer it gave out stays open as long as the process, also after a drop.
+ * Ownership  layer_table_get() hands over a reference, given back with layer_store_free(). The table has its
+ *            own until the drop: what a removed layer has on disk is free when its last user is done.
  * Units      -
  * Errors     -ENOENT: not in the store, or damaged. Others reported by layer_store_open().
  * Threads    Any.

@@ -17,6 +17,7 @@ enum need_kind {
 	NEED_RESTART = 4,  /* supervisor -> server: the fetcher is a new one: ask again for all that is parked */
 	NEED_INVALIDATE_IMAGE = 5, /* fetcher -> server: image `number` was removed from the number table */
 	NEED_INVALIDATE_LAYER = 6,
+	NEED_GIVE_UP = 7, /* supervisor -> server: fetchers die of what is parked: answer it with EIO */
 };
 
 struct need {

@@ -2,6 +2,7 @@
 #include "fetch/requests.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,17 +14,13 @@
 #include "base/json_field.h"
 #include "base/report.h"
 #include "fetch/ensure_layers.h"
+#include "fetch/holds.h"
 #include "fetch/keep.h"
 #include "fetch/transport.h"
 
 #define REQUESTS_MAX 128u
 #define REQUEST_STACK (512u << 10)
 #define ANSWERED 1 /* the supervisor answers: it knows who is connected */
-
-struct hold {
-	struct hold *next;
-	char *name;
-};
 
 struct requests {
 	struct context *context;
@@ -33,7 +30,6 @@ struct requests {
 	unsigned int running;
 	struct request *first;
 	int64_t last_used;
-	struct hold *holds;
 };
 
 struct request {
@@ -162,19 +158,15 @@ static int op_status(const struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
 	struct transport_counters counters;
-	struct json_object *images, *held = json_object_new_array();
+	struct json_object *images;
 	uint64_t present = 0, spans, bytes;
 	int r = keep_list(c, &images);
 
-	pthread_mutex_lock(&q->all->lock);
-	for (const struct hold *h = q->all->holds; h; h = h->next)
-		json_object_array_add(held, json_object_new_string(h->name));
-	pthread_mutex_unlock(&q->all->lock);
-	json_object_object_add(answer, "held_by", held);
+	json_object_object_add(answer, "held_by", holds_list(c->holds));
 	if (r < 0)
 		return r;
 	for (uint32_t i = number_table_n_layers(c->numbers); i > 0; i--) {
-		struct layer_store *layer;
+		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 		const char *key;
 
 		if (number_table_layer(c->numbers, i, &key) == 0 && layer_table_get(c->layers, key, &layer) == 0)
@@ -199,48 +191,27 @@ static int op_status(const struct request *q, struct json_object *answer)
 	return 0;
 }
 
-/* What keeps the server from leaving, by name: mounts. The supervisor remembers the packet. */
-static int set_hold(struct requests *all, struct json_object *o)
+static int op_hold(struct requests *all, struct json_object *o)
 {
-	const char *name;
-	int on = 0, r = 0;
+	const char *name, *image_key = "";
+	int on = 0;
 
 	if (json_field_string(o, "name", &name) < 0 || json_field_bool(o, "hold", &on) < 0)
 		return fail(EINVAL, "a hold needs a name");
-	pthread_mutex_lock(&all->lock);
-	struct hold **at = &all->holds;
-
-	while (*at && strcmp((*at)->name, name) != 0)
-		at = &(*at)->next;
-	if (*at && !on) {
-		struct hold *gone = *at;
-
-		*at = gone->next;
-		free(gone->name);
-		free(gone);
-	} else if (!*at && on) {
-		struct hold *made = calloc(1, sizeof(*made));
-
-		if (made && (made->name = strdup(name)))
-			*at = TAKE(made);
-		else
-			r = -ENOMEM;
-		free(made);
-	}
-	pthread_mutex_unlock(&all->lock);
-	return r;
+	json_field_string(o, "image_key", &image_key);
+	return holds_set(all->context->holds, name, image_key, on);
 }
 
 static int op_stop(const struct request *q)
 {
 	struct message_head idle = {.kind = MESSAGE_IDLE};
+	char mount[PATH_MAX];
 	int force = 0, r = 0;
 
 	json_field_bool(q->o, "force", &force);
 	pthread_mutex_lock(&q->all->lock);
-	if (!force && q->all->holds)
-		r = fail(EBUSY, "in use: the image mounted at %s; umount it first, or use --force",
-			 q->all->holds->name);
+	if (!force && holds_find(q->all->context->holds, NULL, mount, sizeof(mount)))
+		r = fail(EBUSY, "in use: the image mounted at %s; umount it first, or use --force", mount);
 	else if (!force && q->all->running > 1)
 		r = fail(EBUSY, "in use: another command is at work; wait for it, or use --force");
 	pthread_mutex_unlock(&q->all->lock);
@@ -265,7 +236,7 @@ static int dispatch(struct request *q, struct json_object *answer)
 	if (strcmp(op, "status") == 0)
 		return op_status(q, answer);
 	if (strcmp(op, "hold") == 0)
-		return set_hold(q->all, q->o);
+		return op_hold(q->all, q->o);
 	if (strcmp(op, "stop") == 0)
 		return op_stop(q);
 	if (strcmp(op, "images") == 0) {
@@ -349,7 +320,7 @@ static void replay_request(struct requests *all, struct json_object *o)
 
 	json_field_string(o, "op", &op);
 	if (strcmp(op, "hold") == 0)
-		set_hold(all, o);
+		op_hold(all, o);
 	json_field_object(o, "access", &access);
 	if (strcmp(op, "ensure") == 0 && access && get_reference(o, &ref) == 0)
 		source_table_get(all->context->sources, &ref, access, &source);
@@ -444,10 +415,11 @@ void requests_tell_waiting(struct requests *all)
 
 bool requests_idle(struct requests *all, int64_t *ret_seconds)
 {
+	char mount[PATH_MAX];
 	bool idle;
 
 	pthread_mutex_lock(&all->lock);
-	idle = all->running == 0 && !all->holds;
+	idle = all->running == 0 && !holds_find(all->context->holds, NULL, mount, sizeof(mount));
 	*ret_seconds = now_seconds() - all->last_used;
 	pthread_mutex_unlock(&all->lock);
 	return idle;

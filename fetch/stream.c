@@ -236,7 +236,8 @@ int stream_layer(const struct stream_job *job)
 		st.st_size = 0;
 	}
 	r = stream_once(job, part_fd, (uint64_t)st.st_size);
-	if (r == 0 || r == -EBADMSG || r == -EFBIG)
+	/* On a full disk it would only keep others from going on. */
+	if (r == 0 || r == -EBADMSG || r == -EFBIG || r == -ENOSPC || r == -EDQUOT)
 		unlinkat(job->store->tmp_fd, name, 0);
 	if (r == 0)
 		atomic_store(&job->progress->state, STREAM_DONE);

@@ -60,11 +60,13 @@ bool child_reap(struct child *c)
 	waitpid(c->pid, &status, 0);
 	fd_close(&c->pid_fd);
 	c->pid = 0;
+	c->crashed = false;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
 	killed = WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
 	report_note("the %s ended by %s %d and is started again", c->name, WIFSIGNALED(status) ? "signal" : "exit code",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	c->crashed = !killed;
 	c->quick_deaths = quick && !killed ? c->quick_deaths + 1 : 0;
 	c->again = clock_ms();
 	if (c->quick_deaths > 0)

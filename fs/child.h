@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CHILD_QUICK_DEATHS 12 /* in a row, right after the start: then it is given up */
+#define CHILD_QUICK_DEATHS 12 /* in a row, right after the start: then the server is given up */
 
 struct child {
 	const char *name;
@@ -21,6 +21,7 @@ struct child {
 	int64_t born;
 	int64_t again; /* when to start it, while it is not running */
 	unsigned quick_deaths;
+	bool crashed; /* the last one ended by a fault of its own */
 };
 
 /* Returns 1 in the supervisor and 0 in the new process, which dies with the supervisor. */

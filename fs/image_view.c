@@ -221,14 +221,11 @@ static void *take_out(struct image_views *v, struct slots *s, uint32_t number)
 	return found;
 }
 
-int image_view_drop(struct image_views *v, uint32_t image_number, char ret_key[static IMAGE_KEY_SIZE])
+void image_view_drop(struct image_views *v, uint32_t image_number)
 {
-	_cleanup_(image_view_close) struct image_view *i = take_out(v, &v->images, image_number);
+	struct image_view *i = take_out(v, &v->images, image_number);
 
-	if (!i)
-		return -ENOENT;
-	strcpy(ret_key, i->key);
-	return 0;
+	image_view_close(&i);
 }
 
 void image_view_drop_layer(struct image_views *v, uint32_t layer_number)

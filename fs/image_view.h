@@ -48,6 +48,6 @@ void image_view_layer_close(struct image_view_layer **l);
 int image_view_open(struct image_views *v, uint32_t number, struct image_view **ret);
 void image_view_close(struct image_view **i);
 
-/* Forgets what was removed; who uses it still does. Fills in the image's key when it was open here. */
-int image_view_drop(struct image_views *v, uint32_t image_number, char ret_key[static IMAGE_KEY_SIZE]);
+/* Forgets what was removed; who uses it still does. */
+void image_view_drop(struct image_views *v, uint32_t image_number);
 void image_view_drop_layer(struct image_views *v, uint32_t layer_number);

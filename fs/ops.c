@@ -378,8 +378,9 @@ int ops_session(struct ops *o, struct fuse_session **ret)
 
 void ops_image_removed(struct ops *o, struct fuse_session *se, uint32_t image_number)
 {
-	char key[IMAGE_KEY_SIZE];
+	const char *key = number_table_image_key(o->places->numbers, image_number);
 
-	if (image_view_drop(o->places->views, image_number, key) == 0)
+	image_view_drop(o->places->views, image_number);
+	if (key) /* also of what only a server before this one had open: the kernel has it still */
 		fuse_lowlevel_notify_inval_entry(se, NODEID_IMAGES, key, strlen(key));
 }

@@ -191,6 +191,13 @@ static bool overlaps(const struct parked *p, const struct need *n)
 	       n->first_page <= last;
 }
 
+static bool is_about(const struct need *n, const struct parked *p)
+{
+	if (!n)
+		return p->interrupted;
+	return n->kind == NEED_GIVE_UP || overlaps(p, n);
+}
+
 /* Takes off the list what a packet is about; with NULL what was interrupted. */
 static struct parked *take(struct reader *r, const struct need *n)
 {
@@ -200,7 +207,7 @@ static struct parked *take(struct reader *r, const struct need *n)
 	for (struct parked **at = &r->list; *at;) {
 		struct parked *p = *at;
 
-		if (n ? overlaps(p, n) : p->interrupted) {
+		if (is_about(n, p)) {
 			*at = p->next;
 			p->next = taken;
 			taken = p;
@@ -244,7 +251,7 @@ void reader_need(struct reader *r, const struct need *n)
 		forget_asked(r);
 		return;
 	}
-	if (n->kind != NEED_DONE && n->kind != NEED_FAILED)
+	if (n->kind != NEED_DONE && n->kind != NEED_FAILED && n->kind != NEED_GIVE_UP)
 		return;
 	for (p = take(r, n); p; p = next) {
 		next = p->next;

@@ -13,9 +13,9 @@
 #include "base/limits.h"
 #include "base/message.h"
 #include "base/report.h"
+#include "fs/remembered.h"
 
-#define REMEMBERED_MAX 256
-#define REMEMBERED_SIZE_MAX (4u << 20) /* all of them, so that the supervisor stays small */
+#define CRASHES_MAX 3 /* of fetchers with a request in hand: then it is the request's fault */
 #define FETCHER_PACKETS_A_TURN 64      /* then the connections have theirs */
 
 struct packet {
@@ -28,14 +28,10 @@ struct connection {
 	int fd;	     /* -1: closed, and the fetcher is yet to be told */
 	pid_t pid;   /* of the command */
 	struct packet request;
+	unsigned crashes;     /* of fetchers that had `request` */
 	bool sent;	      /* `request`, to this fetcher */
 	bool known;	      /* this fetcher has had a packet of it */
 	struct packet answer; /* the LAST packet, when its socket had no room */
-};
-
-struct remembered {
-	struct packet packet;
-	bool sent; /* to this fetcher */
 };
 
 struct relay {
@@ -46,8 +42,7 @@ struct relay {
 	bool fetcher_full; /* its socket had no room: wait for POLLOUT */
 	bool leave;
 	struct connection connections[RELAY_CONNECTIONS];
-	struct remembered remembered[REMEMBERED_MAX]; /* oldest first */
-	size_t n_remembered, remembered_size;
+	struct remembered remembered;
 	uint8_t buffer[LIMIT_MESSAGE_SIZE] __attribute__((aligned(8)));
 };
 
@@ -117,8 +112,7 @@ void relay_free(struct relay **relay)
 		packet_free(&c->request);
 		packet_free(&c->answer);
 	}
-	for (size_t i = 0; i < r->n_remembered; i++)
-		packet_free(&r->remembered[i].packet);
+	remembered_free(&r->remembered);
 	free(r);
 	*relay = NULL;
 }
@@ -144,16 +138,12 @@ static bool send_fetcher(struct relay *r, const void *data, size_t size)
 
 static bool send_remembered(struct relay *r)
 {
-	for (size_t i = 0; i < r->n_remembered; i++) {
-		struct remembered *m = &r->remembered[i];
+	struct remembered_packet *p;
 
-		if (m->sent)
-			continue;
-		m->packet.data->kind = MESSAGE_REPLAY;
-		m->packet.data->connection = 0;
-		if (!send_fetcher(r, m->packet.data, m->packet.size))
+	while ((p = remembered_next(&r->remembered))) {
+		if (!send_fetcher(r, p->data, p->size))
 			return false;
-		m->sent = true;
+		p->sent = true;
 	}
 	return true;
 }
@@ -185,8 +175,7 @@ void relay_set_fetcher(struct relay *r, int command_fd)
 {
 	r->fetcher_fd = command_fd;
 	r->fetcher_full = false;
-	for (size_t i = 0; i < r->n_remembered; i++)
-		r->remembered[i].sent = false;
+	remembered_all_unsent(&r->remembered);
 	for (size_t i = 0; i < RELAY_CONNECTIONS; i++)
 		r->connections[i].sent = r->connections[i].known = false;
 	send_waiting(r);
@@ -286,42 +275,35 @@ void relay_end_fetcher(struct relay *r)
 	fd_close(&r->fetcher_fd);
 }
 
-static void forget_oldest(struct relay *r)
+/* Who asked is told, and the packet is not given to another fetcher, neither now nor as a remembered one. */
+static void give_up(struct relay *r, const struct connection *c)
 {
-	r->remembered_size -= r->remembered[0].packet.size;
-	packet_free(&r->remembered[0].packet);
-	r->n_remembered--;
-	memmove(r->remembered, r->remembered + 1, r->n_remembered * sizeof(r->remembered[0]));
+	struct {
+		struct message_head head;
+		char text[160];
+	} answer = {{.magic = MESSAGE_MAGIC, .kind = MESSAGE_LAST, .connection = c->id}, ""};
+
+	snprintf(answer.text, sizeof(answer.text),
+		 "{\"errno\":%d,\"error\":\"the fetcher crashed %d times over this request; the log says how\"}", EIO,
+		 CRASHES_MAX);
+	report_note("a request of process %d is given up: the fetcher crashed %d times over it", c->pid, CRASHES_MAX);
+	remembered_drop(&r->remembered, c->request.data);
+	deliver(r, &answer.head, sizeof(answer.head) + strlen(answer.text));
 }
 
-/* Keeps a copy under its key. The fetcher gets it as a request, so the copy counts as sent. */
-static int remember(struct relay *r, const struct message_head *h, size_t size)
+void relay_fetcher_crashed(struct relay *r)
 {
-	static const uint8_t none[sizeof(h->remember)];
-	struct packet copy;
-	size_t i;
-	int err;
+	for (size_t i = 0; i < RELAY_CONNECTIONS; i++) {
+		struct connection *c = &r->connections[i];
 
-	if (memcmp(h->remember, none, sizeof(none)) == 0)
-		return 0;
-	err = packet_copy(h, size, &copy);
-	if (err < 0)
-		return err;
-	for (i = 0; i < r->n_remembered; i++)
-		if (memcmp(r->remembered[i].packet.data->remember, h->remember, sizeof(none)) == 0)
-			break;
-	if (i < r->n_remembered) {
-		r->remembered_size -= r->remembered[i].packet.size;
-		packet_free(&r->remembered[i].packet);
-	} else {
-		while (r->n_remembered == REMEMBERED_MAX ||
-		       (r->n_remembered > 0 && r->remembered_size + size > REMEMBERED_SIZE_MAX))
-			forget_oldest(r);
-		i = r->n_remembered++;
+		if (c->id && c->fd >= 0 && c->request.data && c->sent && ++c->crashes >= CRASHES_MAX)
+			give_up(r, c);
 	}
-	r->remembered[i] = (struct remembered){copy, true};
-	r->remembered_size += size;
-	return 0;
+}
+
+void relay_forget(struct relay *r)
+{
+	remembered_free(&r->remembered);
 }
 
 /* Who the processes are, for messages, and the way into the namespaces. */
@@ -366,10 +348,11 @@ static int receive_from_command(struct relay *r, struct connection *c)
 	if (h->kind != MESSAGE_REQUEST)
 		return fail(EBADMSG, "a command sent a packet of kind %u; it is cut off", h->kind);
 	h->connection = c->id;
-	err = remember(r, h, (size_t)n);
+	err = remembered_put(&r->remembered, h, (size_t)n);
 	if (err == 0)
 		err = packet_copy(h, (size_t)n, &c->request);
 	c->sent = false;
+	c->crashes = 0;
 	return err;
 }
 

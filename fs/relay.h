@@ -34,6 +34,11 @@ void relay_set_fetcher(struct relay *r, int command_fd);
 /* The fetcher is dead, or shall end: delivers what it still said, then closes its socket. */
 void relay_end_fetcher(struct relay *r);
 
+/* It ended by a fault of its own, not by a kill: a request that was there too often is answered with EIO. */
+void relay_fetcher_crashed(struct relay *r);
+/* Forgets what is remembered: new fetchers die of it. */
+void relay_forget(struct relay *r);
+
 /* Fills in what to wait for, and handles what came. Returns the number of `fds`. */
 size_t relay_poll(const struct relay *r, struct pollfd fds[static RELAY_POLL_MAX]);
 void relay_dispatch(struct relay *r, const struct pollfd *fds, size_t n);

@@ -27,6 +27,11 @@
 #define STOP_MS 3000	  /* a child that shall end has so long */
 #define LOG_SIZE_MAX (4 << 20)
 
+/* Quick deaths of fetchers in a row after which more than requests is suspected: what is remembered, then what
+ * readers wait for. The server lives on, for present bytes need no fetcher. */
+#define FETCHER_MANY_DEATHS 6
+#define FETCHER_LAST_DEATHS 9
+
 enum role { SERVER, FETCHER, N_ROLES };
 
 struct supervisor {
@@ -154,7 +159,8 @@ static void become_child(struct supervisor *s, enum role role, int command_fd)
 /* From the fetcher's end of the pair, so that it arrives at the server. */
 static void tell_restart(struct supervisor *s)
 {
-	struct need n = {.kind = NEED_RESTART};
+	bool poison = s->children[FETCHER].quick_deaths >= FETCHER_LAST_DEATHS;
+	struct need n = {.kind = poison ? NEED_GIVE_UP : NEED_RESTART};
 
 	s->tell_restart = send(s->need_fds[FETCHER], &n, sizeof(n), MSG_DONTWAIT | MSG_NOSIGNAL) < 0;
 }
@@ -188,19 +194,36 @@ static int start_child(struct supervisor *s, enum role role)
 	return 0;
 }
 
+static void fetcher_died(struct supervisor *s)
+{
+	const struct child *c = &s->children[FETCHER];
+
+	relay_end_fetcher(s->relay);
+	if (!c->crashed)
+		return;
+	relay_fetcher_crashed(s->relay);
+	if (c->quick_deaths == FETCHER_MANY_DEATHS) {
+		report_note("the fetcher died %d times in a row right after its start; what was remembered is forgotten",
+			    FETCHER_MANY_DEATHS);
+		relay_forget(s->relay);
+	}
+	if (c->quick_deaths == FETCHER_LAST_DEATHS)
+		report_note("the fetcher goes on dying; who waits for bytes gets an input/output error");
+}
+
 static void child_died(struct supervisor *s, enum role role)
 {
 	struct child *c = &s->children[role];
 	bool by_itself = child_reap(c);
 
 	if (role == FETCHER)
-		relay_end_fetcher(s->relay);
+		fetcher_died(s);
 	if (by_itself) {
 		report_note(role == SERVER ? "the mount is gone" : "the fetcher ended");
 		s->leave = role == SERVER;
 		c->again = clock_ms() + 1000;
 	}
-	if (c->quick_deaths == CHILD_QUICK_DEATHS) {
+	if (role == SERVER && c->quick_deaths == CHILD_QUICK_DEATHS) {
 		s->result = fail(ECHILD, "the %s died %d times in a row right after its start: giving up", c->name,
 				 CHILD_QUICK_DEATHS);
 		s->leave = true;

@@ -231,6 +231,8 @@ static void need(struct fake *f)
 
 	if (recv(f->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT) != sizeof(n) || n.kind != NEED_PAGES)
 		return;
+	if (faccessat(f->setup->store->run_fd, "poison", F_OK, 0) == 0)
+		_exit(3);
 	f->n_asked++;
 	if (f->n_waiting < WAITING_MAX)
 		f->waiting[f->n_waiting++] = (struct waiting){n, clock_ms() + (int64_t)f->delay_ms};

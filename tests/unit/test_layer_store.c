@@ -138,6 +138,12 @@ static void damaged_layers_are_made_anew(void **state)
 	assert_int_equal(layer_store_open(f->store, KEY, true, &l), -ENOENT);
 	make_layer(f);
 	assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+	assert_true(layer_store_is_whole(f->store, l));
+	assert_int_equal(truncate(path, 100), 0);
+	report_capture(text);
+	assert_false(layer_store_is_whole(f->store, l));
+	report_capture(NULL);
+	assert_true(layer_store_is_bad(f->store, KEY));
 	layer_store_free(&l);
 }
 

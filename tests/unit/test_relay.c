@@ -197,6 +197,40 @@ static void asks_a_new_fetcher_again(void **state)
 	close(second);
 }
 
+/* Crashes count, kills do not; what is given up is not remembered either. */
+static void gives_up_a_request_that_fetchers_die_of(void **state)
+{
+	struct bench *b = *state;
+	int first = connect_to(b), second;
+
+	say(first, MESSAGE_REQUEST, 0, 'k', "poison");
+	turn(b);
+	for (int i = 0; i < 5; i++) { /* kills */
+		expect(b->fetcher_fd, MESSAGE_REQUEST, "poison");
+		new_fetcher(b);
+		expect(b->fetcher_fd, MESSAGE_REPLAY, "poison");
+	}
+	for (int i = 0; i < 3; i++) {
+		expect_nothing(first);
+		if (i)
+			expect(b->fetcher_fd, MESSAGE_REPLAY, "poison");
+		expect(b->fetcher_fd, MESSAGE_REQUEST, "poison");
+		relay_fetcher_crashed(b->relay);
+		new_fetcher(b);
+	}
+	expect(first, MESSAGE_LAST, NULL);
+	expect_nothing(b->fetcher_fd);
+	second = connect_to(b);
+	say(second, MESSAGE_REQUEST, 0, 0, "fine");
+	turn(b);
+	relay_fetcher_crashed(b->relay);
+	new_fetcher(b);
+	expect(b->fetcher_fd, MESSAGE_REQUEST, "fine");
+	expect_nothing(second);
+	close(first);
+	close(second);
+}
+
 static void keeps_answers_for_who_does_not_read(void **state)
 {
 	struct bench *b = *state;
@@ -338,6 +372,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(relays_both_ways, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(asks_a_new_fetcher_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(gives_up_a_request_that_fetchers_die_of, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(keeps_answers_for_who_does_not_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(waits_for_a_fetcher_that_does_not_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cuts_off_who_breaks_the_protocol, set_up, tear_down),

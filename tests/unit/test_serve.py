@@ -5,6 +5,7 @@ when it is told to. As root, then as an ordinary user (lazyrun-test, where tests
 usage: test_serve.py BUILD-DIR [-k PART]
 """
 import ctypes
+import errno
 import json
 import mmap
 import os
@@ -274,6 +275,31 @@ class Serve(unittest.TestCase):
         self.ask({"op": "delay", "ms": 4}, "--remember", "key-2")
         os.kill(self.status()["fetcher_pid"], signal.SIGKILL)
         self.assertEqual(self.status()["replayed"], 2)
+
+    def test_a_request_that_kills_every_fetcher_is_given_up(self):
+        before = self.status()
+        for _ in range(5):
+            p = self.client("--timeout", "20", '{"op": "die"}')
+            self.assertEqual(p.returncode, errno.EIO)
+            self.assertRegex(p.stdout + p.stderr, "fetcher crashed 3 times over this request")
+        self.assertEqual(self.status()["server_pid"], before["server_pid"])
+        p = self.read("03")
+        self.assertEqual(self.result(p), self.want("03"))
+
+    def test_a_read_that_kills_every_fetcher_is_an_error(self):
+        poison = self.where + "/run/poison"
+        with open(poison, "w"):
+            self.addCleanup(lambda: os.path.exists(poison) and os.unlink(poison))
+        before = self.status()
+        code, out = self.sh(f"cat {self.root}/data/04 | wc -c")
+        self.assertIn("Input/output", out)
+        self.assertEqual(self.sh(f"cat {self.root}/bin/busybox | wc -c")[0], 0)
+        os.unlink(poison)
+        after = self.status()
+        self.assertEqual([after[k] for k in ("server_pid", "supervisor_pid")],
+                         [before[k] for k in ("server_pid", "supervisor_pid")])
+        p = self.read("04")
+        self.assertEqual(self.result(p), self.want("04"))
 
     def test_a_request_goes_to_the_next_fetcher(self):
         p = subprocess.Popen([BUILD + "/tests/serve_client", "--timeout", "20", '{"op": "once"}'], env=self.environ,
