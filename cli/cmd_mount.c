@@ -43,6 +43,15 @@ static int bind_read_only(const struct image_files *f, const char *dir)
 	return 0;
 }
 
+/* The worker was killed, perhaps behind its hold; its connection may still be busy. */
+static void release_hold(const char *dir)
+{
+	_cleanup_(session_close) struct session s = {0};
+
+	if (session_open_running(&s) == 0)
+		(void)image_files_hold(s.client, dir, "", false);
+}
+
 int cmd_mount(int argc, char **argv)
 {
 	_cleanup_(image_files_close) struct image_files f = {.root_fd = -1};
@@ -64,6 +73,8 @@ int cmd_mount(int argc, char **argv)
 		r = image_files_open(&options, &f);
 	if (r > 0)
 		return f.exit_code;
+	if (r == -ETIMEDOUT && f.image)
+		release_hold(dir);
 	/* Before the mount: a server that leaves in between would leave it dead. */
 	if (r == 0)
 		r = image_files_hold(f.image->client, dir, f.image->image_key, true);

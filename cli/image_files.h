@@ -29,5 +29,6 @@ struct image_files {
 int image_files_open(const struct ensure_options *options, struct image_files *f);
 void image_files_close(struct image_files *f);
 
-/* Sends "hold" for a mount at `dir`, so that the server does not leave while it is there. */
+/* Sends "hold" for a mount of `image_key` at `dir`, so that the server does not leave while it is there; the key
+ * may be "" to end a hold. */
 int image_files_hold(struct client *c, const char *dir, const char *image_key, bool hold);
