@@ -17,7 +17,7 @@
 static int run(const struct run_options *o, int *ret_status)
 {
 	_cleanup_(container_dir_free) struct container_dir *d = NULL;
-	_cleanup_(fd_close) int store_fd = -1, containers_fd = -1, cache_fd = -1;
+	_cleanup_(fd_close) int store_fd = -1, cache_fd = -1;
 	const char *store = getenv("LAZYRUN_STORE"), *lowers[] = {o->ensure.image, NULL};
 	const bool plain = getenv("RUN_DIR_PLAIN");
 	int trees[CONTAINER_DIR_FILES], r;
@@ -27,7 +27,6 @@ static int run(const struct run_options *o, int *ret_status)
 	if (!store)
 		return fail(EINVAL, "LAZYRUN_STORE is not set");
 	store_fd = fd_open_dir(AT_FDCWD, store, true);
-	containers_fd = -1;
 	cache_fd = fd_open_dir(store_fd, "seccomp", true);
 	config_init(&c);
 	r = container_dir_new(store, o->upper, &d);
