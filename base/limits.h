@@ -41,7 +41,7 @@
 #define LIMIT_CREDENTIALS_SIZE (1u << 20)		 /* an auth.json */
 #define LIMIT_HELPER_OUTPUT_SIZE (32u << 10)		 /* what a credential helper answers */
 #define LIMIT_PASSWD_SIZE (4u << 20)			 /* /etc/passwd and /etc/group of an image */
-#define LIMIT_MESSAGE_SIZE (64u << 10)			 /* one packet on the command socket */
+#define LIMIT_MESSAGE_SIZE (128u << 10)			 /* one packet on the command socket: 256 layers with sha512 */
 #define LIMIT_SECCOMP_SIZE (1u << 20)			 /* a seccomp profile's JSON */
 #define LIMIT_SECCOMP_RULES 16384u			 /* system calls named in it, with repetitions */
 #define LIMIT_GROUPS 4096u				 /* supplementary groups of a container's user */

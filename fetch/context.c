@@ -24,7 +24,7 @@ int context_new(const struct fetcher_setup *setup, struct context **ret)
 	c->setup = setup;
 	c->store = setup->store;
 	c->numbers = setup->numbers;
-	sem_init(&c->decoders, 0, cores < 1 ? 1 : (unsigned int)cores);
+	c->n_cores = cores < 1 ? 1 : (unsigned int)cores;
 	pthread_mutex_init(&c->store_lock, NULL);
 	pthread_mutex_init(&c->flight_lock, NULL);
 	pthread_cond_init(&c->flight_moved, NULL);
@@ -39,6 +39,25 @@ int context_new(const struct fetcher_setup *setup, struct context **ret)
 		return r;
 	*ret = c;
 	return 0;
+}
+
+void context_add_pending(struct context *c, struct pending *p)
+{
+	pthread_mutex_lock(&c->store_lock);
+	p->next = c->pending;
+	c->pending = p;
+	pthread_mutex_unlock(&c->store_lock);
+}
+
+void context_remove_pending(struct context *c, struct pending *p)
+{
+	pthread_mutex_lock(&c->store_lock);
+	for (struct pending **at = &c->pending; *at; at = &(*at)->next)
+		if (*at == p) {
+			*at = p->next;
+			break;
+		}
+	pthread_mutex_unlock(&c->store_lock);
 }
 
 void context_tell_server(const struct context *c, enum need_kind kind, uint32_t number)

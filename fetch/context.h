@@ -9,7 +9,6 @@
 #pragma once
 
 #include <pthread.h>
-#include <semaphore.h>
 
 #include "base/digest.h"
 #include "cache/store.h"
@@ -27,8 +26,9 @@ struct context {
 	struct source_table *sources;
 	struct layer_table *layers;
 	struct holds *holds;
-	sem_t decoders;		    /* one for each core */
-	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time */
+	unsigned int n_cores;
+	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time; guards pending */
+	struct pending *pending;
 
 	pthread_mutex_t flight_lock; /* guards flights */
 	pthread_cond_t flight_moved;
@@ -36,6 +36,14 @@ struct context {
 };
 
 int context_new(const struct fetcher_setup *setup, struct context **ret);
+
+/* An image that a request is about to need: removing another one leaves its layers and blobs. */
+struct pending {
+	struct pending *next;
+	const struct image *image;
+};
+void context_add_pending(struct context *c, struct pending *p);
+void context_remove_pending(struct context *c, struct pending *p);
 
 /* A packet to the server about a removed number. The lock of the store may be held: a server that is stopped is
  * not waited for long, and then keeps the number until it ends. */

@@ -23,6 +23,7 @@ struct work {
 	const struct image *image;
 	struct source *source;
 	struct stream_progress *progress; /* one a layer */
+	sem_t decoders; /* one for each core; of this image: a registry that trickles holds up no other image */
 	pthread_mutex_t lock;		  /* guards the next four */
 	pthread_cond_t ended;
 	size_t next;
@@ -82,7 +83,7 @@ static int stream_missing(struct work *w, size_t i)
 		.source = w->source,
 		.blob = l->blob,
 		.diff_id = l->diff_id,
-		.decoders = &w->context->decoders,
+		.decoders = &w->decoders,
 		.progress = &w->progress[i],
 	};
 	struct flight flight = {.blob = l->blob.digest};
@@ -239,6 +240,7 @@ static int stream_all(struct context *c, const struct image *image, struct sourc
 	w.progress = calloc(image->n_layers, sizeof(*w.progress));
 	if (!w.progress)
 		return -ENOMEM;
+	sem_init(&w.decoders, 0, c->n_cores);
 	pthread_mutex_init(&w.lock, NULL);
 	pthread_cond_init(&w.ended, NULL);
 	for (size_t i = 0; i < image->n_layers; i++) {
@@ -251,6 +253,7 @@ static int stream_all(struct context *c, const struct image *image, struct sourc
 		r = run_workers(&w, n_missing, listener);
 	pthread_mutex_destroy(&w.lock);
 	pthread_cond_destroy(&w.ended);
+	sem_destroy(&w.decoders);
 	free(w.progress);
 	return r;
 }

@@ -71,18 +71,29 @@ int holds_set(struct holds *h, const char *name, const char *image_key, bool on)
 	return 0;
 }
 
-bool holds_find(struct holds *h, const char *image_key, char *ret_name, size_t size)
+bool holds_get(struct holds *h, size_t i, char *ret_key, size_t key_size, char *ret_name, size_t name_size)
 {
-	bool found = false;
+	const struct hold *at;
 
 	pthread_mutex_lock(&h->lock);
-	for (const struct hold *at = h->first; at && !found; at = at->next)
-		if (!image_key || strcmp(at->image_key, image_key) == 0) {
-			snprintf(ret_name, size, "%s", at->name);
-			found = true;
-		}
+	for (at = h->first; at && i > 0; i--)
+		at = at->next;
+	if (at) {
+		snprintf(ret_key, key_size, "%s", at->image_key);
+		snprintf(ret_name, name_size, "%s", at->name);
+	}
 	pthread_mutex_unlock(&h->lock);
-	return found;
+	return at != NULL;
+}
+
+bool holds_any(struct holds *h)
+{
+	bool any;
+
+	pthread_mutex_lock(&h->lock);
+	any = h->first != NULL;
+	pthread_mutex_unlock(&h->lock);
+	return any;
 }
 
 struct json_object *holds_list(struct holds *h)

@@ -20,8 +20,9 @@ int holds_new(struct holds **ret);
 /* `image_key` "" when it is not known. */
 int holds_set(struct holds *h, const char *name, const char *image_key, bool on);
 
-/* The name of a mount, of this image or of any (NULL); false: there is none. */
-bool holds_find(struct holds *h, const char *image_key, char *ret_name, size_t size);
+/* The i-th one, newest first; false: there are not so many. */
+bool holds_get(struct holds *h, size_t i, char *ret_key, size_t key_size, char *ret_name, size_t name_size);
+bool holds_any(struct holds *h);
 
 /* An array of all names. */
 struct json_object *holds_list(struct holds *h);

@@ -1,6 +1,7 @@
 /* Every operation works from the names: a layer or blob that no name reaches any more may go. */
 #include "fetch/keep.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 /* The images of the store, or of one reference in it. Broken ones are passed over. */
 struct image_list {
 	struct image **images;
-	size_t n;
+	size_t n, n_broken;
 };
 
 static void image_list_free(struct image_list *l)
@@ -54,8 +55,10 @@ static int load(struct context *c, const char *only, const char *except, struct 
 		if (r == 0)
 			r = image_resolve(c, &ref, names[i].platform, IMAGE_PULL_NEVER, NULL, &l.images[l.n]);
 		report_capture_again(outer);
-		if (r < 0)
+		if (r < 0) {
+			l.n_broken++;
 			continue;
+		}
 		l.images[l.n]->name.checked = names[i].checked;
 		l.n++;
 	}
@@ -195,28 +198,99 @@ int keep_evict(struct context *c, const struct reference *ref, struct json_objec
 	return r;
 }
 
-static bool uses_layer(const struct image_list *l, const char *key)
+static bool image_has_layer(const struct image *image, const char *key)
 {
-	for (size_t i = 0; i < l->n; i++)
-		for (size_t n = 0; n < l->images[i]->n_layers; n++)
-			if (strcmp(l->images[i]->layers[n].key, key) == 0)
-				return true;
-	return false;
-}
-
-static bool uses_image_key(const struct image_list *l, const char *key)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->images[i]->key, key) == 0)
+	for (size_t n = 0; n < image->n_layers; n++)
+		if (strcmp(image->layers[n].key, key) == 0)
 			return true;
 	return false;
 }
 
-static bool uses_blob(const struct image_list *l, const struct digest *d)
+/* A container or mount of an image that has lost its name, because its tag was moved, uses its layers still. */
+static bool user_has_layer(const struct context *c, const struct users *u, const char *key)
 {
+	for (size_t i = 0; i < u->n; i++) {
+		const char *image_key, *layer_key;
+		const uint32_t *layers;
+		uint32_t number;
+		size_t n = 0;
+
+		if (number_table_find_image(c->numbers, u->list[i].image_key, &number) < 0 ||
+		    number_table_image(c->numbers, number, &image_key, &layers, &n) < 0)
+			continue;
+		for (size_t at = 0; at < n; at++)
+			if (number_table_layer(c->numbers, layers[at], &layer_key) == 0 &&
+			    strcmp(layer_key, key) == 0)
+				return true;
+	}
+	return false;
+}
+
+static bool all_known(const struct context *c, const struct users *u)
+{
+	uint32_t number;
+
+	for (size_t i = 0; i < u->n; i++)
+		if (number_table_find_image(c->numbers, u->list[i].image_key, &number) < 0)
+			return false;
+	return true;
+}
+
+/* What a removal leaves alone. */
+struct stay {
+	struct image_list images; /* with other names */
+	struct users users;
+};
+
+static void stay_free(struct stay *s)
+{
+	image_list_free(&s->images);
+	users_free(&s->users);
+}
+
+static bool uses_layer(const struct context *c, const struct stay *stay, const char *key)
+{
+	const struct image_list *l = &stay->images;
+
+	if (user_has_layer(c, &stay->users, key))
+		return true;
 	for (size_t i = 0; i < l->n; i++)
-		if (digest_equal(&l->images[i]->name.digest, d) || digest_equal(&l->images[i]->name.manifest, d) ||
-		    digest_equal(&l->images[i]->config, d))
+		if (image_has_layer(l->images[i], key))
+			return true;
+	for (const struct pending *p = c->pending; p; p = p->next)
+		if (image_has_layer(p->image, key))
+			return true;
+	return false;
+}
+
+static bool uses_image_key(const struct context *c, const struct stay *stay, const char *key)
+{
+	const struct image_list *l = &stay->images;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->images[i]->key, key) == 0)
+			return true;
+	for (const struct pending *p = c->pending; p; p = p->next)
+		if (strcmp(p->image->key, key) == 0)
+			return true;
+	return false;
+}
+
+static bool image_has_blob(const struct image *image, const struct digest *d)
+{
+	return digest_equal(&image->name.digest, d) || digest_equal(&image->name.manifest, d) ||
+	       digest_equal(&image->config, d);
+}
+
+static bool uses_blob(const struct context *c, const struct stay *stay, const struct digest *d)
+{
+	const struct image_list *l = &stay->images;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (image_has_blob(l->images[i], d))
+			return true;
+	for (const struct pending *p = c->pending; p; p = p->next)
+		if (image_has_blob(p->image, d))
 			return true;
 	return false;
 }
@@ -247,7 +321,7 @@ static int remove_layer(struct context *c, const char *key, uint64_t *freed)
 	return r < 0 ? fail(-r, "layer %s: %s", key, strerror(-r)) : 1;
 }
 
-static int remove_image(struct context *c, const struct image *image, const struct image_list *others,
+static int remove_image(struct context *c, const struct image *image, const struct stay *stay,
 			uint64_t *freed, int *n_layers)
 {
 	const struct digest *blobs[] = {&image->name.digest, &image->name.manifest, &image->config};
@@ -257,13 +331,13 @@ static int remove_image(struct context *c, const struct image *image, const stru
 
 	if (r < 0)
 		return r;
-	if (!uses_image_key(others, image->key) &&
+	if (!uses_image_key(c, stay, image->key) &&
 	    number_table_find_image(c->numbers, image->key, &number) == 0) {
 		number_table_remove_image(c->numbers, number);
 		context_tell_server(c, NEED_INVALIDATE_IMAGE, number);
 	}
 	for (size_t i = 0; i < image->n_layers; i++) {
-		if (uses_layer(others, image->layers[i].key))
+		if (uses_layer(c, stay, image->layers[i].key))
 			continue;
 		r = remove_layer(c, image->layers[i].key, freed);
 		if (r < 0)
@@ -271,15 +345,32 @@ static int remove_image(struct context *c, const struct image *image, const stru
 		*n_layers += r;
 	}
 	for (size_t i = 0; i < sizeof(blobs) / sizeof(blobs[0]); i++)
-		if (!uses_blob(others, blobs[i]))
+		if (!uses_blob(c, stay, blobs[i]))
 			unlinkat(c->store->blobs_fd, digest_hex(blobs[i], name), 0);
 	return 0;
+}
+
+/* Layers of images whose tag was moved, or whose fetching failed half-way. Only when it is sure who needs what. */
+static void remove_nameless(struct context *c, const struct stay *stay, uint64_t *freed, int *n_layers)
+{
+	int fd = openat(c->store->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir)
+		fd_close(&fd);
+	while (dir && !stay->images.n_broken && all_known(c, &stay->users) && (d = readdir(dir)))
+		if (d->d_name[0] != '.' && strlen(d->d_name) < LAYER_KEY_SIZE && !uses_layer(c, stay, d->d_name) &&
+		    remove_layer(c, d->d_name, freed) > 0)
+			++*n_layers;
+	if (dir)
+		closedir(dir);
 }
 
 int keep_remove(struct context *c, const struct reference *ref, struct json_object *answer)
 {
 	_cleanup_(image_list_free) struct image_list ours = {0};
-	_cleanup_(image_list_free) struct image_list others = {0};
+	_cleanup_(stay_free) struct stay stay = {0};
 	char text[LIMIT_PATH_SIZE + 512];
 	uint64_t freed = 0;
 	int n_layers = 0, r;
@@ -287,12 +378,16 @@ int keep_remove(struct context *c, const struct reference *ref, struct json_obje
 	pthread_mutex_lock(&c->store_lock);
 	r = load_named(c, ref, &ours);
 	if (r == 0)
-		r = load(c, NULL, reference_text(ref, text), &others);
+		r = load(c, NULL, reference_text(ref, text), &stay.images);
+	if (r == 0)
+		r = users_list(c->store, c->holds, &stay.users);
 	for (size_t i = 0; r == 0 && i < ours.n; i++)
-		if (!uses_image_key(&others, ours.images[i]->key))
-			r = users_check(c->store, c->holds, ours.images[i]->key, text);
+		if (!uses_image_key(c, &stay, ours.images[i]->key))
+			r = users_check(&stay.users, ours.images[i]->key, text);
 	for (size_t i = 0; r == 0 && i < ours.n; i++)
-		r = remove_image(c, ours.images[i], &others, &freed, &n_layers);
+		r = remove_image(c, ours.images[i], &stay, &freed, &n_layers);
+	if (r == 0)
+		remove_nameless(c, &stay, &freed, &n_layers);
 	pthread_mutex_unlock(&c->store_lock);
 	json_object_object_add(answer, "removed_layers", json_object_new_int(n_layers));
 	json_object_object_add(answer, "freed_bytes", json_object_new_int64((int64_t)freed));

@@ -113,6 +113,21 @@ static void set_waiting_for(struct request *q, const char *name)
 	pthread_mutex_unlock(&q->all->lock);
 }
 
+/* Pending until it has its name: who removes another image in between leaves this one's parts. */
+static int make_image(struct context *c, const struct image *image, const struct reference *ref,
+		      struct source *source, const struct ensure_listener *listener)
+{
+	struct pending pending = {.image = image};
+	int r;
+
+	context_add_pending(c, &pending);
+	r = ensure_layers(c, image, ref, source, listener);
+	if (r == 0)
+		r = names_put(c->store, &image->name);
+	context_remove_pending(c, &pending);
+	return r;
+}
+
 static int op_ensure(struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
@@ -142,9 +157,7 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	transport_counters(c->transport, &before);
 	r = image_resolve(c, &ref, platform, pull, source, &image);
 	if (r == 0 && strcmp(until, "image") == 0)
-		r = ensure_layers(c, image, &ref, pull == IMAGE_PULL_NEVER ? NULL : source, &listener);
-	if (r == 0 && strcmp(until, "image") == 0)
-		r = names_put(c->store, &image->name);
+		r = make_image(c, image, &ref, pull == IMAGE_PULL_NEVER ? NULL : source, &listener);
 	transport_counters(c->transport, &after);
 	if (r < 0)
 		return r;
@@ -205,12 +218,12 @@ static int op_hold(struct requests *all, struct json_object *o)
 static int op_stop(const struct request *q)
 {
 	struct message_head idle = {.kind = MESSAGE_IDLE};
-	char mount[PATH_MAX];
+	char key[IMAGE_KEY_SIZE], mount[PATH_MAX];
 	int force = 0, r = 0;
 
 	json_field_bool(q->o, "force", &force);
 	pthread_mutex_lock(&q->all->lock);
-	if (!force && holds_find(q->all->context->holds, NULL, mount, sizeof(mount)))
+	if (!force && holds_get(q->all->context->holds, 0, key, sizeof(key), mount, sizeof(mount)))
 		r = fail(EBUSY, "in use: the image mounted at %s; umount it first, or use --force", mount);
 	else if (!force && q->all->running > 1)
 		r = fail(EBUSY, "in use: another command is at work; wait for it, or use --force");
@@ -258,16 +271,20 @@ static int dispatch(struct request *q, struct json_object *answer)
 static void reply(const struct request *q, struct json_object *answer, int r, const char *text)
 {
 	struct message_head head = {.kind = MESSAGE_LAST, .connection = q->head.connection};
-	int sent;
+	int command_fd = q->all->context->setup->command_fd, sent;
 
 	add_number(answer, "errno", r < 0 ? (uint64_t)-r : 0);
 	if (r < 0)
 		add_text(answer, "error", text[0] ? text : strerror(-r));
 	json_object_object_add(answer, "done", json_object_new_boolean(true));
-	sent = message_send(q->all->context->setup->command_fd, &head, answer, 10000);
-	if (sent == -EMSGSIZE) { /* an image with very many layers: the command can read the manifest */
-		json_object_object_del(answer, "layers");
-		sent = message_send(q->all->context->setup->command_fd, &head, answer, 10000);
+	sent = message_send(command_fd, &head, answer, 10000);
+	if (sent == -EMSGSIZE) { /* a store of very many images */
+		struct json_object *short_one = json_object_new_object();
+
+		add_number(short_one, "errno", EMSGSIZE);
+		add_text(short_one, "error", "there is more to list than one answer holds; remove some images");
+		sent = message_send(command_fd, &head, short_one, 10000);
+		json_object_put(short_one);
 	}
 	if (sent < 0)
 		report_note("an answer could not be sent: %s", strerror(-sent));
@@ -415,11 +432,10 @@ void requests_tell_waiting(struct requests *all)
 
 bool requests_idle(struct requests *all, int64_t *ret_seconds)
 {
-	char mount[PATH_MAX];
 	bool idle;
 
 	pthread_mutex_lock(&all->lock);
-	idle = all->running == 0 && !holds_find(all->context->holds, NULL, mount, sizeof(mount));
+	idle = all->running == 0 && !holds_any(all->context->holds);
 	*ret_seconds = now_seconds() - all->last_used;
 	pthread_mutex_unlock(&all->lock);
 	return idle;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -14,20 +15,44 @@
 #include "base/fd.h"
 #include "base/report.h"
 
+void users_free(struct users *u)
+{
+	for (size_t i = 0; i < u->n; i++)
+		free(u->list[i].how);
+	free(u->list);
+	*u = (struct users){0};
+}
+
+/* Takes over `how`. */
+static int add(struct users *u, const char *image_key, char *how)
+{
+	struct user *more = how ? reallocarray(u->list, u->n + 1, sizeof(*more)) : NULL;
+
+	if (!more) {
+		free(how);
+		return -ENOMEM;
+	}
+	u->list = more;
+	snprintf(more[u->n].image_key, sizeof(more->image_key), "%s", image_key);
+	more[u->n++].how = how;
+	return 0;
+}
+
 /* The shared lock is held for a moment: a container that is just being made waits for it (container_dir). */
-static bool container_uses(const struct store *s, const char *id, const char *image_key)
+static int add_container(const struct store *s, const char *id, struct users *u)
 {
 	_cleanup_(bytes_free) struct bytes key = {0};
 	_cleanup_(fd_close) int fd = beneath_cache_open(s->containers_fd, id, O_RDONLY | O_DIRECTORY, 0);
+	char *how;
 
-	if (fd < 0 || fd_read_file(fd, "image", 4096, &key) < 0)
-		return false;
-	if (strcmp((const char *)key.data, image_key) != 0)
-		return false;
-	return flock(fd, LOCK_SH | LOCK_NB) < 0; /* free: its container is gone */
+	if (fd < 0 || fd_read_file(fd, "image", IMAGE_KEY_SIZE - 1, &key) < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0)
+		return 0; /* free: its container is gone */
+	if (asprintf(&how, "is used by the running container %.12s; end it first", id) < 0)
+		how = NULL;
+	return add(u, (const char *)key.data, how);
 }
 
-static int check_containers(const struct store *s, const char *image_key, const char *name)
+static int add_containers(const struct store *s, struct users *u)
 {
 	int fd = openat(s->containers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -40,17 +65,36 @@ static int check_containers(const struct store *s, const char *image_key, const 
 		return r;
 	}
 	while (r == 0 && (d = readdir(dir)))
-		if (d->d_name[0] != '.' && container_uses(s, d->d_name, image_key))
-			r = fail(EBUSY, "%s is used by the running container %.12s; end it first", name, d->d_name);
+		if (d->d_name[0] != '.')
+			r = add_container(s, d->d_name, u);
 	closedir(dir);
 	return r;
 }
 
-int users_check(const struct store *s, struct holds *holds, const char *image_key, const char *name)
+int users_list(const struct store *s, struct holds *holds, struct users *ret)
 {
-	char mount[PATH_MAX];
+	_cleanup_(users_free) struct users u = {0};
+	char key[IMAGE_KEY_SIZE], mount[PATH_MAX];
+	int r = add_containers(s, &u);
 
-	if (holds_find(holds, image_key, mount, sizeof(mount)))
-		return fail(EBUSY, "%s is mounted at %s; run: lazyrun umount %s", name, mount, mount);
-	return check_containers(s, image_key, name);
+	for (size_t i = 0; r == 0 && holds_get(holds, i, key, sizeof(key), mount, sizeof(mount)); i++) {
+		char *how;
+
+		if (asprintf(&how, "is mounted at %s; run: lazyrun umount %s", mount, mount) < 0)
+			how = NULL;
+		r = add(&u, key, how);
+	}
+	if (r < 0)
+		return r;
+	*ret = u;
+	u = (struct users){0};
+	return 0;
+}
+
+int users_check(const struct users *u, const char *image_key, const char *name)
+{
+	for (size_t i = 0; i < u->n; i++)
+		if (strcmp(u->list[i].image_key, image_key) == 0)
+			return fail(EBUSY, "%s %s", name, u->list[i].how);
+	return 0;
 }

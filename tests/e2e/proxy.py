@@ -96,6 +96,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 block = block[:bad] + bytes([block[bad] ^ 1]) + block[bad + 1:]
             self.wfile.write(block)
             request.sent += len(block)
+            if "rate" in act:
+                proxy.closing.wait(len(block) / act["rate"])
 
     def log_message(self, *_):
         pass

@@ -1,5 +1,5 @@
 """The store under use: what is in use stays, what is removed is gone, what was damaged or cut is made anew."""
-import json
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,7 +7,7 @@ import threading
 import unittest
 
 import oci
-from lab import CONFIG, Case, Lab, read_until, tiny, wait_until
+from lab import CONFIG, Case, read_until, tiny, wait_until
 from odd_image import noise
 from proxy import Proxy
 
@@ -49,7 +49,7 @@ class InUse(Case):
         out, _ = p.communicate(b"\n", 30)
         self.assertIn(b"tiny", out)
         self.run_ok("rmi", self.image)
-        self.assertEqual(layers_of(self.lab), [])
+        self.assertEqual(layers_of(self.lab), [], "also what lost its name")
 
     def test_a_mounted_image_stays(self):
         at = self.mount()
@@ -60,12 +60,248 @@ class InUse(Case):
         self.run_ok("rmi", self.image)
         self.assertFails(self.lab.lazyrun("rmi", self.image), 125, "not in the store")
 
+    def test_a_container_whose_tag_was_moved_keeps_its_layers(self):
+        layout, first = self.lab.layout, oci.tar([oci.member("first", b"first\n" * 1000)])
+        shared = layout.put_layer(tiny(), "gzip")
+        layout.put_image("moved", [shared, layout.put_layer(first, "gzip")], CONFIG)
+        image = self.lab.registry.push(layout, "moved")
+        p = self.lab.start("run", "-i", image, "sh", "-c", "echo up; read x; exec cat /first /bin/sed | wc -c")
+        read_until(p.stdout.fileno(), b"up\n")
+        layout.put_image("moved", [shared, layout.put_layer(oci.tar([oci.member("second", b"2")]), "gzip")], CONFIG)
+        self.lab.registry.push(layout, "moved")
+        self.run_ok("pull", "--pull=always", image)
+        self.run_ok("rmi", image)
+        out, _ = p.communicate(b"\n", 30)
+        self.assertGreater(int(out), 100000, out)
+
     def test_a_killed_containers_lock_is_gone(self):
         p = self.lab.start("run", "-i", self.image, "sh", "-c", "echo up; read x")
         read_until(p.stdout.fileno(), b"up\n")
         p.kill()
         p.wait()
         wait_until("the image is free", lambda: self.lab.lazyrun("rmi", self.image).returncode == 0, 10)
+
+
+class Killed(Case):
+    """kill -9 of the fetcher in the middle of a stream: the next one goes on where the file ends."""
+
+    @classmethod
+    def prepare(cls):
+        cls.files = {f"{i}": noise(f"killed{i}", 4 * MIB) for i in range(3)}
+        layout = cls.lab.layout
+        layers = [layout.put_layer(oci.tar([oci.member(n, d)]), "gzip") for n, d in cls.files.items()]
+        layout.put_image("killed", layers, CONFIG)
+        cls.digests = [d["digest"] for d, _ in layers]
+        cls.lab.registry.push(layout, "killed")
+
+    def test_killed_while_streaming(self):
+        proxy = Proxy(self.lab.registry.address, lambda r: {"rate": 4 * MIB} if r.is_blob else None)
+        self.addCleanup(proxy.close)
+        self.run_ok("status")
+        p = self.lab.start("pull", "-q", proxy.reference("killed"))
+        kills = 0
+        while p.poll() is None and kills < 6:
+            sent = sum(r.sent for r in proxy.blobs())
+            wait_until("more bytes", lambda: p.poll() is not None or sum(r.sent for r in proxy.blobs()) > sent + MIB)
+            if p.poll() is None:
+                os.kill(self.lab.status()["fetcher_pid"], signal.SIGKILL)
+                kills += 1
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 0, out)
+        self.assertGreaterEqual(kills, 3)
+        blobs = [r for r in proxy.blobs() if any(d in r.path for d in self.digests)]
+        self.assertTrue(any(r.range and r.range[0] > 0 for r in blobs), blobs)
+        whole = sum(os.path.getsize(self.lab.layout.blob_path(d)) for d in self.digests)
+        # What was sent and not written when the fetcher died is sent again: sockets' buffers at most.
+        self.assertLess(sum(r.sent for r in blobs), whole + kills * 3 * 5 * MIB // 2)
+        for n, d in self.files.items():
+            self.assertEqual(self.run_ok("cat", proxy.reference("killed"), "/" + n).raw, d)
+        self.assertEqual([f for f in os.listdir(self.lab.store + "/tmp") if f.endswith(".part")], [])
+
+
+class Odd(Case):
+    """Images that are valid, or nearly."""
+
+    def put(self, name, layers, diff_ids=None):
+        layout = self.lab.layout
+        layout.put_image(name, layers, CONFIG)
+        return self.lab.registry.push(layout, name)
+
+    def test_the_same_layer_twice_and_an_empty_one(self):
+        layout = self.lab.layout
+        one = layout.put_layer(oci.tar([oci.member("a", b"a")]), "gzip")
+        two = layout.put_layer(oci.tar([oci.whiteout("a"), oci.member("b", b"b")]), "gzip")
+        empty = layout.put_layer(oci.tar([]), "gzip")
+        image = self.put("twice", [one, two, empty, one, empty])
+        self.assertEqual(self.run_ok("ls", image, "/").stdout.split(), ["a", "b"])
+        self.assertEqual(self.run_ok("cat", image, "/a").stdout, "a")
+
+    def test_256_layers(self):
+        layout = self.lab.layout
+        layers = [layout.put_layer(oci.tar([oci.member(f"f{i:03}", b"%d" % i)]), "gzip") for i in range(257)]
+        image = self.put("many", layers[:256])
+        self.assertEqual(len(self.run_ok("ls", image, "/").stdout.split()), 256)
+        self.assertEqual(self.run_ok("cat", image, "/f255").stdout, "255")
+        image = self.put("toomany", layers)
+        self.assertFails(self.lab.lazyrun("pull", image), 125, "256")
+
+    def test_a_layer_of_no_bytes(self):
+        layout = self.lab.layout
+        digest = layout.put(b"")
+        layer = (layout.descriptor(digest, "application/vnd.oci.image.layer.v1.tar"), digest)
+        image = self.put("nothing", [layer, layout.put_layer(oci.tar([oci.member("a", b"a")]), "none")])
+        self.assertEqual(self.run_ok("cat", image, "/a").stdout, "a")
+        self.run_ok("evict", image)
+        self.assertEqual(self.run_ok("cat", image, "/a").stdout, "a")
+
+    def test_one_blob_with_two_diff_ids(self):
+        layout = self.lab.layout
+        descriptor, diff_id = layout.put_layer(oci.tar([oci.member("x", b"secret")]), "gzip")
+        other = layout.put_layer(oci.tar([oci.member("y", b"y")]), "gzip")
+        image = self.put("diffids", [(descriptor, diff_id), (descriptor, oci.sha256(b"wrong"))])
+        for _ in range(2):
+            p = self.lab.lazyrun("pull", image)
+            self.assertFails(p, 125, "layer 2 of 2", "diffI[dD]|config says")
+        self.assertFails(self.lab.lazyrun("run", "--pull=never", image, "true"), 125, "not in the store")
+        self.assertEqual(len([k for k in layers_of(self.lab) if diff_id[7:] in k]), 1)
+        self.assertFalse([k for k in layers_of(self.lab) if oci.sha256(b"wrong")[7:] in k], other)
+
+
+class Races(Case):
+    @classmethod
+    def prepare(cls):
+        layout = cls.lab.layout
+        base = layout.put_layer(oci.tar([oci.member("base", noise("racebase", 2 * MIB))]), "none")
+        cls.images = []
+        for i in range(4):
+            layout.put_image(f"race{i}", [base, layout.put_layer(oci.tar([oci.member("own", b"%d" % i)]), "gzip")], CONFIG)
+            cls.images.append(cls.lab.registry.push(layout, f"race{i}"))
+        cls.base = noise("racebase", 2 * MIB)
+
+    def test_pulls_reads_evicts_and_removals_at_once(self):
+        ends = threading.Event()
+        wrong, done = [], []
+
+        def puller(image, n):
+            while not ends.is_set():
+                p = self.lab.lazyrun("cat", image, "/own")
+                if p.returncode != 0 or p.stdout != str(n):
+                    wrong.append((image, p.returncode, p.stdout, p.stderr))
+                p = self.lab.lazyrun("cat", image, "/base")
+                if p.returncode == 0 and p.raw != self.base:
+                    wrong.append((image, "other bytes"))
+                elif p.returncode != 0:
+                    wrong.append((image, p.returncode, p.stderr))
+                done.append(image)
+
+        def disturber(*argv):
+            while not ends.is_set():
+                p = self.lab.lazyrun(*argv)
+                if p.returncode != 0 and not any(t in p.stderr for t in ("not in the store", "being fetched")):
+                    wrong.append((argv, p.returncode, p.stderr))
+
+        threads = [threading.Thread(target=puller, args=(image, i)) for i, image in enumerate(self.images[:3])]
+        threads += [threading.Thread(target=disturber, args=("evict", self.images[1])),
+                    threading.Thread(target=disturber, args=("pull", "-q", self.images[3])),
+                    threading.Thread(target=disturber, args=("rmi", self.images[3]))]
+        for t in threads:
+            t.start()
+        ends.wait(float(os.environ.get("LAB_RACE_SECONDS", "5")))
+        ends.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong[:5], [])
+        self.assertGreater(len(done), 6)
+        self.assertNotRegex(self.lab.log(), "Sanitizer|signal (6|7|11) ")
+
+
+class Damaged(Case):
+    """Files of the store that are cut or changed, under a running server and a stopped one."""
+
+    @classmethod
+    def prepare(cls):
+        layout = cls.lab.layout
+        cls.other = noise("other", 300000)
+        layers = [layout.put_layer(tiny(), "gzip"), layout.put_layer(oci.tar([oci.member("f", cls.other)]), "none")]
+        layout.put_image("damaged", layers, CONFIG)
+        cls.key = "tar-" + layers[1][1][7:]
+        cls.image = cls.lab.registry.push(layout, "damaged")
+
+    def works(self, why):
+        p = self.lab.lazyrun("run", self.image, "sha256sum", "/f")
+        self.assertEqual((p.returncode, p.stdout.split()[:1]), (0, [oci.sha256(self.other)[7:]]), (why, p.stderr))
+
+    def test_cut_files(self):
+        self.works("at first")
+        for running in (True, False):
+            for name in ("index.erofs", "spans", "have", "data"):
+                for size in (0, 100, 4096):
+                    with self.subTest(f"{name} {size} running={running}"):
+                        path = f"{self.lab.store}/layers/{self.key}/{name}"
+                        if not running:
+                            self.run_ok("stop-server")
+                        if os.path.getsize(path) <= size:
+                            continue
+                        os.truncate(path, size)
+                        self.lab.lazyrun("images", check=0)
+                        self.works("after the cut")
+        self.assertNotRegex(self.lab.log(), "giving up|goes on dying")
+
+    def test_changed_bytes(self):
+        self.works("at first")
+        before = self.lab.status()
+        good = self.lab.store + "/good"
+        at = f"{self.lab.store}/layers/{self.key}"
+        subprocess.run(["cp", "-a", at, good], check=True)
+        for running in (True, False):
+            for name in ("index.erofs", "spans", "have"):
+                for seed in range(4):
+                    with open(f"{at}/{name}", "r+b") as f:
+                        data = bytearray(f.read())
+                        for byte, i in zip(noise(f"{name}{seed}", 64), range(64)):
+                            data[(byte * 7919 + i * 104729 * (seed + 1)) % len(data)] ^= 1 << byte % 8
+                        f.seek(0)
+                        f.write(data)
+                    if not running:
+                        self.run_ok("stop-server")
+                    p = self.lab.lazyrun("run", self.image, "sha256sum", "/f", seconds=60)
+                    self.assertNotIn("Sanitizer", p.stderr)
+                    self.run_ok("images")
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(at + "/bad")
+                    self.run_ok("stop-server", "--force")
+                    subprocess.run(["rm", "-rf", at], check=True)
+                    subprocess.run(["cp", "-a", good, at], check=True)
+                    self.works(f"{name} {seed}")
+        self.assertNotRegex(self.lab.log(), "Sanitizer|giving up|goes on dying|signal (4|6|8|11) ")
+        del before
+
+
+class FullDisk(Case):
+    who = "root"
+
+    def test_every_size(self):
+        lab = self.lab
+        tars = [oci.tar([oci.member("a", noise("full", 2 * MIB))]), oci.tar([oci.member("b", noise("full2", 2 * MIB))])]
+        image = lab.image("full", tars, CONFIG)
+        at = lab.where + "/small"
+        os.mkdir(at)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", at], check=True)
+        environ = {"LAZYRUN_STORE": at + "/store"}
+        failed = 0
+        for size in range(1, 16):
+            subprocess.run(["mount", "-o", f"remount,size={size}m", at], check=True)
+            p = lab.lazyrun("pull", image, environ=environ)
+            if p.returncode == 0:
+                break
+            failed += 1
+            self.assertFails(p, 125, "[Nn]o space (is )?left")
+            self.assertNotIn("full", lab.lazyrun("images", environ=environ).stdout)
+            kept = os.listdir(at + "/store/tmp") if os.path.exists(at + "/store/tmp") else []
+            self.assertEqual([f for f in kept if not f.endswith(".part")], [])
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertGreater(failed, 2)
+        self.assertEqual(lab.lazyrun("cat", image, "/b", environ=environ).raw, noise("full2", 2 * MIB))
 
 
 class Leaks(Case):
