@@ -164,6 +164,17 @@ int container_dir_new(const char *store_path, const char *kept, struct container
 	return 0;
 }
 
+static void close_all_but(int a, int b)
+{
+	unsigned int first = (unsigned int)(a < b ? a : b), second = (unsigned int)(a < b ? b : a);
+
+	if (first > 0)
+		close_range(0, first - 1, 0);
+	if (first + 1 < second)
+		close_range(first + 1, second - 1, 0);
+	close_range(second + 1, ~0u, 0);
+}
+
 /* Freeing directories can mean waiting for the disk (discard mounts), so the command only takes it out of containers/,
  * and a process of its own removes it. It holds the lock by inheritance; if it is killed, the next start sweeps. */
 static void remove_behind(const struct container_dir *d)
@@ -176,8 +187,8 @@ static void remove_behind(const struct container_dir *d)
 	if (pid > 0)
 		return;
 	if (pid == 0) {
-		/* Nobody may take us for the command: no standard output held open, no session, no directory. */
-		close_range(0, STDERR_FILENO, 0);
+		/* Nobody may take us for the command: no output and no connection held open, no session, no directory. */
+		close_all_but(d->dir_fd, d->removed_fd);
 		setsid();
 		if (chdir("/") < 0)
 			_exit(1);
