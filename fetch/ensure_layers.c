@@ -32,8 +32,9 @@ struct work {
 	char text[REPORT_TEXT_SIZE];
 };
 
-/* A layer counts as there when its bytes are, or can be fetched again by range. */
-static bool usable(struct context *c, const struct image_layer *l)
+/* A layer counts as there when its bytes are, or this image itself is the way back to them. What other
+ * images of the store know of a way back is used when nothing may be asked of this one's registry. */
+static bool usable(struct context *c, const struct image_layer *l, bool may_stream)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
 	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
@@ -47,17 +48,9 @@ static bool usable(struct context *c, const struct image_layer *l)
 	}
 	if (layer_store_bytes_present(layer) == layer_store_size(layer))
 		return true;
-	if (digest_equal(&l->blob.digest, &l->diff_id))
-		return true; /* an uncompressed layer: this image itself is the way back */
-	return layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
-}
-
-bool ensure_layers_present(struct context *c, const struct image *image)
-{
-	for (size_t i = 0; i < image->n_layers; i++)
-		if (!usable(c, &image->layers[i]))
-			return false;
-	return true;
+	if (digest_equal(&l->blob.digest, &l->diff_id)) /* uncompressed */
+		return true;
+	return !may_stream && layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
 }
 
 /* A layer that is made anew must not be served from what the server mapped before: it gets a new number. */
@@ -92,7 +85,7 @@ static int stream_missing(struct work *w, size_t i)
 	if (!w->source)
 		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--pull=never)");
 	context_enter_flight(w->context, &flight);
-	if (usable(w->context, l)) /* another request streamed it meanwhile */
+	if (usable(w->context, l, true)) /* another request streamed it meanwhile */
 		atomic_store(&job.progress->state, STREAM_DONE);
 	else {
 		forget_damaged(w->context, l);
@@ -244,7 +237,7 @@ static int stream_all(struct context *c, const struct image *image, struct sourc
 	pthread_mutex_init(&w.lock, NULL);
 	pthread_cond_init(&w.ended, NULL);
 	for (size_t i = 0; i < image->n_layers; i++) {
-		bool there = usable(c, &image->layers[i]);
+		bool there = usable(c, &image->layers[i], source != NULL);
 
 		atomic_store(&w.progress[i].state, there ? STREAM_PRESENT : STREAM_WAITING);
 		n_missing += !there;

@@ -22,6 +22,3 @@ struct ensure_listener {
 /* `source` NULL: nothing may be asked of the registry. */
 int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,
 		  const struct ensure_listener *listener);
-
-/* Whether every layer is in the store and usable, now. */
-bool ensure_layers_present(struct context *c, const struct image *image);

@@ -18,6 +18,7 @@ enum need_kind {
 	NEED_INVALIDATE_IMAGE = 5, /* fetcher -> server: image `number` was removed from the number table */
 	NEED_INVALIDATE_LAYER = 6,
 	NEED_GIVE_UP = 7, /* supervisor -> server: fetchers die of what is parked: answer it with EIO */
+	NEED_DROP_PAGES = 8, /* fetcher -> server: layer `number` was evicted: its files' pages leave the cache */
 };
 
 struct need {

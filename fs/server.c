@@ -15,6 +15,7 @@
 #include "base/report.h"
 #include "fs/channel.h"
 #include "fs/ops.h"
+#include "fs/page_drop.h"
 
 struct server {
 	const struct server_setup *setup;
@@ -68,6 +69,8 @@ static void receive_need(struct server *s)
 		ops_image_removed(s->ops, s->se, n.number);
 	else if (n.kind == NEED_INVALIDATE_LAYER)
 		image_view_drop_layer(s->views, n.number);
+	else if (n.kind == NEED_DROP_PAGES)
+		page_drop_start(s->views, s->se, n.number);
 	else
 		reader_need(s->reader, &n);
 }

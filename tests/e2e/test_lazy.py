@@ -100,6 +100,20 @@ class Ranges(LazyCase):
         size = os.path.getsize(self.lab.layout.blob_path(self.layer))
         self.assertLessEqual(sum(e - s + 1 for s, e in spans), size)
 
+    def test_evicted_bytes_leave_memory_too(self):
+        """The server runs on, so the kernel has all pages; and a mount keeps the files open."""
+        self.mount()
+        self.run_ok("run", self.image, "sh", "-c", self.SCRIPT)
+        self.proxy.forget()
+        self.run_ok("run", self.image, "sh", "-c", self.SCRIPT)
+        self.assertEqual(self.ranges(), [])
+        self.run_ok("evict", self.image)
+
+        def read_again():
+            self.check_sums(self.run_ok("run", self.image, "sh", "-c", self.SCRIPT).stdout)
+            return self.ranges()
+        wait_until("reads that fetch again", read_again)
+
     def test_only_what_is_read(self):
         self.run_ok("run", self.image, "sh", "-c", "head -c 10 /data/07 >/dev/null")
         self.assertLessEqual(sum(r.sent for r in self.ranges()), 3 * MIB)
