@@ -119,14 +119,6 @@ static int load_named(struct context *c, const struct reference *ref, struct ima
 	return r;
 }
 
-static void tell_server(struct context *c, enum need_kind kind, uint32_t number)
-{
-	struct need n = {.kind = kind, .number = number};
-
-	while (send(c->setup->need_fd, &n, sizeof(n), MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
-}
-
 static int punch_spans(struct layer_store *layer, uint64_t *evicted)
 {
 	const struct span_table *t = layer_store_spans(layer);
@@ -168,7 +160,7 @@ static int evict_layer(struct context *c, const struct image_layer *l, uint64_t 
 	if (r == 0)
 		r = punch_spans(layer, evicted);
 	if (number_table_find_layer(c->numbers, l->key, &number) == 0)
-		tell_server(c, NEED_DROP_PAGES, number);
+		context_tell_server(c, NEED_DROP_PAGES, number);
 	if (r < 0)
 		return fail(-r, "layer %s cannot be evicted: %s%s", l->key, strerror(-r),
 			    r == -EOPNOTSUPP ? " (this file system cannot punch holes)" : "");
