@@ -77,7 +77,8 @@ static struct json_object *describe(struct context *c, const struct image *image
 		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 
 		size += image->layers[i].blob.size;
-		if (layer_table_get(c->layers, image->layers[i].key, &layer) < 0)
+		if (layer_table_get(c->layers, image->layers[i].key, &layer) < 0 ||
+		    !layer_store_is_whole(c->store, layer))
 			continue;
 		present += layer_store_bytes_present(layer);
 		total += layer_store_size(layer);

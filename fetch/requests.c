@@ -182,7 +182,8 @@ static int op_status(const struct request *q, struct json_object *answer)
 		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 		const char *key;
 
-		if (number_table_layer(c->numbers, i, &key) == 0 && layer_table_get(c->layers, key, &layer) == 0)
+		if (number_table_layer(c->numbers, i, &key) == 0 && layer_table_get(c->layers, key, &layer) == 0 &&
+		    layer_store_is_whole(c->store, layer))
 			present += layer_store_bytes_present(layer);
 	}
 	transport_counters(c->transport, &counters);

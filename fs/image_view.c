@@ -140,6 +140,9 @@ int image_view_layer_open(struct image_views *v, uint32_t number, struct image_v
 	kept = put_into(v, &v->layers, number, l);
 	if (kept == l)
 		l = NULL;
+	/* Removed meanwhile, and perhaps dropped before it stood here: then nobody would drop it again. */
+	if (number_table_layer(v->numbers, number, &key) < 0)
+		image_view_drop_layer(v, number);
 	*ret = kept;
 	return 0;
 }
@@ -188,6 +191,9 @@ int image_view_open(struct image_views *v, uint32_t number, struct image_view **
 {
 	_cleanup_(image_view_close) struct image_view *i = NULL;
 	struct image_view *kept;
+	const uint32_t *layers;
+	const char *key;
+	size_t n_layers;
 	int r;
 
 	*ret = take_from(v, &v->images, number);
@@ -204,6 +210,8 @@ int image_view_open(struct image_views *v, uint32_t number, struct image_view **
 	kept = put_into(v, &v->images, number, i);
 	if (kept == i)
 		i = NULL;
+	if (number_table_image(v->numbers, number, &key, &layers, &n_layers) < 0)
+		image_view_drop(v, number); /* as above */
 	*ret = kept;
 	return 0;
 }

@@ -153,7 +153,8 @@ class Lab:
         self.environ = {
             "PATH": os.environ["PATH"], "HOME": self.home, "LAZYRUN_STORE": self.store,
             "LAZYRUN_RUN_DIR": self.run_dir, "LAZYRUN_IDLE_TIMEOUT": "600", "TERM": "xterm",
-            "LAZYRUN_RETRY_BASE_MS": "20", **environ}
+            "LAZYRUN_RETRY_BASE_MS": "20",
+            **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}, **environ}
         self.cleanup = contextlib.ExitStack()
         self._registry = None
         self._layout = None

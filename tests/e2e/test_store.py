@@ -31,6 +31,11 @@ def open_files(pid):
     return found
 
 
+def anonymous_kib(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("RssAnon:"))
+
+
 class InUse(Case):
     @classmethod
     def prepare(cls):
@@ -327,13 +332,16 @@ class Leaks(Case):
             self.assertEqual(layers_of(self.lab), [])
             status = self.lab.status()
             for who in ("fetcher_pid", "server_pid"):
-                gone = [f for f in open_files(status[who]) if "/store/" in f and "deleted" in f]
-                self.assertEqual(gone, [], who)
+                wait_until(f"{who} lets go of what is removed", lambda pid=status[who]: not any(
+                    "/store/" in f and "deleted" in f for f in open_files(pid)), 10)
             sizes.append([len(os.listdir(f"/proc/{status[who]}/fd")) for who in ("fetcher_pid", "server_pid")] +
-                         [len(os.listdir(f"/proc/{status['fetcher_pid']}/task"))])
+                         [len(os.listdir(f"/proc/{status['fetcher_pid']}/task"))] +
+                         [anonymous_kib(status[who]) for who in ("fetcher_pid", "server_pid")])
         self.assertLessEqual(max(s[0] for s in sizes[1:]), sizes[0][0] + 4, sizes)
         self.assertLessEqual(max(s[1] for s in sizes[1:]), sizes[0][1] + 2, sizes)
         self.assertLessEqual(max(s[2] for s in sizes), 16, sizes)
+        for column in (3, 4):
+            self.assertLess(sizes[-1][column], sizes[min(10, self.ROUNDS - 1)][column] + 4096, sizes)
 
 
 if __name__ == "__main__":
