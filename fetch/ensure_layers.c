@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/message.h"
@@ -17,6 +19,7 @@
 
 #define WORKERS 8u
 #define TELL_MS 100
+#define INVALIDATE_MS 1000
 
 struct work {
 	struct context *context;
@@ -263,6 +266,18 @@ static int number_layer(struct context *c, const struct image_layer *l, const ch
 	return number_table_add_layer(c->numbers, l->key, ret);
 }
 
+/* The command will look the image up as soon as it is answered, and must not find what was there before.
+ * A server that is stopped or dead is not waited for: it starts from what is true then. */
+static void invalidate_image(struct context *c, uint32_t number)
+{
+	unsigned int before = atomic_load(c->setup->n_invalidated);
+	int64_t deadline = clock_ms() + INVALIDATE_MS;
+
+	context_tell_server(c, NEED_INVALIDATE_IMAGE, number);
+	while (atomic_load(c->setup->n_invalidated) == before && clock_ms() < deadline)
+		usleep(500);
+}
+
 static int number_image(struct context *c, const struct image *image, const char *source_name)
 {
 	uint32_t numbers[LIMIT_LAYERS], number, before = 0;
@@ -276,7 +291,7 @@ static int number_image(struct context *c, const struct image *image, const char
 	r = number_table_add_image(c->numbers, image->key, numbers, image->n_layers, &number);
 	/* A damaged layer was made anew: what the kernel and the server know under the image's name is old. */
 	if (r == 0 && before && number != before)
-		context_tell_server(c, NEED_INVALIDATE_IMAGE, before);
+		invalidate_image(c, before);
 	return r;
 }
 

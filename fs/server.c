@@ -65,9 +65,10 @@ static void receive_need(struct server *s)
 
 	if (recv(s->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT) != sizeof(n))
 		return;
-	if (n.kind == NEED_INVALIDATE_IMAGE)
+	if (n.kind == NEED_INVALIDATE_IMAGE) {
 		ops_image_removed(s->ops, s->se, n.number);
-	else if (n.kind == NEED_INVALIDATE_LAYER)
+		atomic_fetch_add(&s->setup->control->n_invalidated, 1);
+	} else if (n.kind == NEED_INVALIDATE_LAYER)
 		image_view_drop_layer(s->views, n.number);
 	else if (n.kind == NEED_DROP_PAGES)
 		page_drop_start(s->views, s->se, n.number);

@@ -127,7 +127,8 @@ static int run_child(struct supervisor *s, enum role role, int command_fd)
 					.idle_seconds = s->setup->idle_seconds,
 					.supervisor_pid = &s->control->supervisor_pid,
 					.server_pid = &s->control->server_pid,
-					.parked_reads = &s->control->parked_reads};
+					.parked_reads = &s->control->parked_reads,
+					.n_invalidated = &s->control->n_invalidated};
 
 	if (role == SERVER)
 		return server_run(&server);
