@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "runtime/cgroup.h"
 #include "runtime/mounts.h"
 
 const char *const container_dir_file_names[CONTAINER_DIR_FILES] = {"hosts", "hostname", "resolv.conf"};
@@ -44,12 +45,16 @@ static void sweep(int directory_fd)
 	}
 	while ((d = readdir(dir))) {
 		_cleanup_(fd_close) int fd = -1;
+		char cgroup[300];
 
 		if (d->d_name[0] == '.')
 			continue;
 		fd = openat(directory_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-			fd_remove_tree(directory_fd, d->d_name);
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+			continue;
+		snprintf(cgroup, sizeof(cgroup), "lazyrun/%s", d->d_name);
+		cgroup_sweep(cgroup); /* its command was killed before it could */
+		fd_remove_tree(directory_fd, d->d_name);
 	}
 	closedir(dir);
 }

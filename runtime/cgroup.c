@@ -220,3 +220,24 @@ void cgroup_remove(struct cgroup *cg)
 			usleep(200u << (tries < 6 ? tries : 6));
 	}
 }
+
+void cgroup_sweep(const char *path)
+{
+	_cleanup_(fd_close) int root_fd = open(CGROUP_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int list_fd = root_fd < 0 ? -1 : openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
+	struct dirent *d;
+
+	if (!dir)
+		return;
+	unlinkat(root_fd, path, AT_REMOVEDIR);
+	while ((d = readdir(dir))) {
+		char below[600];
+
+		if (d->d_name[0] == '.' || d->d_type != DT_DIR)
+			continue;
+		snprintf(below, sizeof(below), "%s/%s", d->d_name, path);
+		unlinkat(root_fd, below, AT_REMOVEDIR);
+	}
+	closedir(dir);
+}

@@ -43,3 +43,6 @@ int cgroup_join(const struct cgroup *cg);
 
 /* After the last process is gone. Never fails loudly: a group left behind is empty. */
 void cgroup_remove(struct cgroup *cg);
+
+/* The same by its path, for what a killed process has left. */
+void cgroup_sweep(const char *path);

@@ -1,5 +1,6 @@
 """`lazyrun run`: what a user of docker's command line expects of a container."""
 import fcntl
+import glob
 import os
 import pty
 import signal
@@ -349,10 +350,13 @@ class Many(RunCase):
     def test_killed_lazyrun_leaves_nothing_running(self):
         p = self.lab.start("run", self.image, "sh", "-c", "echo up; exec sleep 1001")
         read_until(p.stdout.fileno(), b"up")
+        container, = os.listdir(self.lab.store + "/containers")
         p.kill()
         p.wait()
         wait_until("the end of the container", lambda: not find_sleep(1001), 30)
         self.run_ok("run", self.image, "true")
+        self.assertEqual(os.listdir(self.lab.store + "/containers"), [])
+        self.assertEqual(glob.glob(f"/sys/fs/cgroup/**/lazyrun/{container}", recursive=True), [])
 
 
 if __name__ == "__main__":
