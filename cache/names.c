@@ -68,6 +68,7 @@ int names_get(const struct store *s, const char *reference, const char *platform
 int names_put(const struct store *s, const struct name_entry *e)
 {
 	_cleanup_(json_field_free) struct json_object *o = json_object_new_object();
+	_cleanup_(bytes_free) struct bytes old = {0};
 	char name[DIGEST_HEX_MAX + 1], text[DIGEST_TEXT_MAX];
 	const char *body;
 	int r;
@@ -81,6 +82,9 @@ int names_put(const struct store *s, const struct name_entry *e)
 	json_object_object_add(o, "checked", json_object_new_int64(e->checked));
 	body = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
 	file_name(e->reference, e->platform, name);
+	if (fd_read_file(s->names_fd, name, NAME_FILE_MAX, &old) == 0 && old.size == strlen(body) &&
+	    memcmp(old.data, body, old.size) == 0)
+		return 0; /* a warm start writes nothing */
 	r = fd_write_file(s->names_fd, name, body, strlen(body), 0600);
 	if (r < 0)
 		return fail(-r, "%s/names/%s cannot be written: %s", s->store_path, name, strerror(-r));

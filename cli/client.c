@@ -484,11 +484,19 @@ static int enter(const struct peers *p)
 	return 0;
 }
 
+bool client_has_to_join(void)
+{
+	return geteuid() != 0;
+}
+
 int client_join(struct client *c)
 {
 	_cleanup_(peers_free) struct peers p = {.user_ns_fd = -1, .mount_ns_fd = -1};
-	int r = ask_peers(c->socket_fd, c->timeout * 1000, &p);
+	int r;
 
+	if (!client_has_to_join())
+		return 0;
+	r = ask_peers(c->socket_fd, c->timeout * 1000, &p);
 	if (r == -EPIPE) {
 		r = reconnect(c);
 		if (r < 0)

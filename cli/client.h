@@ -47,6 +47,9 @@ int client_request(struct client *c, struct json_object *request, const uint8_t 
 /* Rootless: enters the user and mount namespace where the images are mounted, as their root; the
  * working directory is found again by its path. Nothing to do for root, or when already there. */
 int client_join(struct client *c);
+/* Whether there is something to enter: root's images are mounted where root is, and in the server's
+ * namespaces everybody is root. */
+bool client_has_to_join(void);
 
 /* Reports which of supervisor, server and fetcher keeps this command waiting for `what`, and returns
  * -ETIMEDOUT. For waits of the caller's own, like a mount that does not come about. */

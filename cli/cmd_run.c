@@ -41,15 +41,37 @@ static int open_seccomp_cache(const char *store_path)
 	return store_fd < 0 ? -1 : fd_open_dir(store_fd, "seccomp", true);
 }
 
+/* What a container has of its own, before its image is known. */
+struct own {
+	struct container_dir *dir;
+	char hostname[64];
+	int file_trees[CONTAINER_DIR_FILES];
+};
+
+static void own_free(struct own *o)
+{
+	for (size_t i = 0; i < CONTAINER_DIR_FILES; i++)
+		fd_close(&o->file_trees[i]);
+	container_dir_free(&o->dir);
+}
+
+static int make_own(const struct run_options *o, const struct store *s, struct own *own)
+{
+	int r = container_dir_new(s->store_path, o->upper, &own->dir);
+
+	if (r < 0)
+		return r;
+	image_container_hostname(o, own->dir->id, own->hostname);
+	return container_dir_files(own->dir, own->hostname, o->own_network, own->file_trees);
+}
+
 static int make_config(struct config *c, const struct run_options *o, const struct store *s,
-		       const struct ensure_result *result, const struct container_dir *dir)
+		       const struct ensure_result *result, struct own *own)
 {
 	_cleanup_(image_config_free) struct image_config *image = NULL;
 	_cleanup_(fd_free_memory) char *tree = NULL;
 	_cleanup_(fd_close) int seccomp_fd = -1;
 	const char *lowers[2] = {NULL, NULL};
-	int trees[CONTAINER_DIR_FILES];
-	char hostname[64];
 	int r = read_image_config(s, result, o->ensure.image, &image);
 
 	if (r < 0)
@@ -61,36 +83,47 @@ static int make_config(struct config *c, const struct run_options *o, const stru
 	lowers[0] = tree;
 	if (o->seccomp_profile || o->cap_add.n_texts || o->cap_drop.n_texts)
 		seccomp_fd = open_seccomp_cache(s->store_path);
-	image_container_hostname(o, dir->id, hostname);
-	r = container_dir_files(dir, hostname, o->own_network, trees);
-	return r < 0 ? r : image_container_build(c, o, image, &(struct image_container_place){dir, lowers, trees, seccomp_fd});
+	return image_container_build(c, o, image,
+				     &(struct image_container_place){own->dir, lowers, own->file_trees, seccomp_fd});
+}
+
+/* Asks the server for the image and makes what is the container's own side by side, where no namespace of the
+ * server's has to be entered in between. */
+static int prepare(const struct run_options *o, const struct store *s, struct ensure_result **result, struct own *own)
+{
+	const bool joins = client_has_to_join();
+	int r = ensure_begin(s, &o->ensure, ENSURE_IMAGE, result);
+
+	if (r == 0 && !joins)
+		r = make_own(o, s, own);
+	if (r == 0)
+		r = ensure_finish(&o->ensure, ENSURE_IMAGE, *result);
+	if (r == 0 && joins)
+		r = client_join((*result)->client);
+	if (r == 0 && joins)
+		r = make_own(o, s, own);
+	return r == 0 ? container_dir_set_image(own->dir, (*result)->image_key) : r;
 }
 
 static int run(const struct run_options *o, int *ret_status)
 {
 	_cleanup_(store_free) struct store *s = NULL;
 	_cleanup_(ensure_result_free) struct ensure_result *result = NULL;
-	_cleanup_(container_dir_free) struct container_dir *dir = NULL;
+	_cleanup_(own_free) struct own own = {.file_trees = {-1, -1, -1}};
 	struct config c;
 	int timeout, r = session_timeout(&timeout);
 
 	if (r == 0)
 		r = store_open(NULL, NULL, true, &s);
 	if (r == 0)
-		r = ensure_image(s, &o->ensure, ENSURE_IMAGE, &result);
-	if (r == 0)
-		r = client_join(result->client);
-	if (r == 0)
-		r = container_dir_new(s->store_path, o->upper, &dir);
-	if (r == 0)
-		r = container_dir_set_image(dir, result->image_key);
+		r = prepare(o, s, &result, &own);
 	if (r < 0)
 		return r;
 	config_init(&c);
-	r = make_config(&c, o, s, result, dir);
+	r = make_config(&c, o, s, result, &own);
 	if (r == 0) {
 		note_network(o);
-		r = container_run(&c, 1000 * (timeout ? timeout : CLIENT_TIMEOUT), ret_status);
+		r = container_run(&c, 1000 * (timeout ? timeout : CLIENT_TIMEOUT), ret_status, &own.dir->left_fd);
 		if (r == -ETIMEDOUT)
 			r = client_blame(result->client, "the container's first bytes");
 	}

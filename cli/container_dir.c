@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +20,8 @@
 #include "base/report.h"
 #include "runtime/cgroup.h"
 #include "runtime/mounts.h"
+
+#define LEAVE_MS 1000 /* for a command to end whose last words are said */
 
 const char *const container_dir_file_names[CONTAINER_DIR_FILES] = {"hosts", "hostname", "resolv.conf"};
 
@@ -59,45 +63,6 @@ static void sweep(int directory_fd)
 	closedir(dir);
 }
 
-/* Made under another name, so that it is there as a whole or not at all. */
-static int make_below(int store_fd)
-{
-	static const char *const directories[] = {"dev", "etc", "proc", "sys"};
-	_cleanup_(fd_close) int fd = fd_open_dir(store_fd, ".below", true), etc_fd = -1;
-	int r = fd < 0 || fchmod(fd, 0755) < 0 ? -errno : 0;
-
-	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]) && r == 0; i++)
-		if ((mkdirat(fd, directories[i], 0755) < 0 && errno != EEXIST) ||
-		    fchmodat(fd, directories[i], 0755, 0) < 0)
-			r = -errno;
-	etc_fd = r == 0 ? fd_open_dir(fd, "etc", false) : -1;
-	for (size_t i = 0; i < CONTAINER_DIR_FILES && r == 0; i++) {
-		_cleanup_(fd_close) int file_fd =
-			openat(etc_fd, container_dir_file_names[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-
-		if (file_fd < 0 || fchmod(file_fd, 0644) < 0)
-			r = -errno;
-	}
-	if (r == 0 && renameat(store_fd, ".below", store_fd, "below") < 0)
-		r = -errno;
-	return r;
-}
-
-static int open_below(struct container_dir *d, const char *store_path)
-{
-	int r = 0;
-
-	if (faccessat(d->store_fd, "below", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		r = errno == ENOENT ? make_below(d->store_fd) : -errno;
-	if (r < 0)
-		return fail(-r, "making %s/below: %s", store_path, strerror(-r));
-	if (asprintf(&d->below, "%s/below", store_path) < 0) {
-		d->below = NULL;
-		return fail(ENOMEM, "out of memory");
-	}
-	return 0;
-}
-
 static int make_upper(struct container_dir *d, const char *kept)
 {
 	const char *base = kept ? kept : d->path;
@@ -131,8 +96,7 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 		return fail(-d->dir_fd, "making %s: %s", d->path, strerror(-d->dir_fd));
 	if (flock(d->dir_fd, LOCK_EX) < 0) /* nobody has it for longer than a look (fetch/users.c) */
 		return fail(errno, "locking %s: %s", d->path, strerror(errno));
-	r = open_below(d, store_path);
-	return r < 0 ? r : make_upper(d, kept);
+	return make_upper(d, kept);
 }
 
 /* By its path: who joined other namespaces sees the store through another mount. */
@@ -153,7 +117,7 @@ int container_dir_new(const char *store_path, const char *kept, struct container
 
 	if (!d)
 		return fail(ENOMEM, "out of memory");
-	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = -1;
+	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = d->memory_fd = d->left_fd = -1;
 	r = open_places(d, store_path);
 	if (r < 0)
 		return r;
@@ -169,21 +133,32 @@ int container_dir_new(const char *store_path, const char *kept, struct container
 	return 0;
 }
 
-static void close_all_but(int a, int b)
-{
-	unsigned int first = (unsigned int)(a < b ? a : b), second = (unsigned int)(a < b ? b : a);
+#define N_KEPT 5
 
-	if (first > 0)
-		close_range(0, first - 1, 0);
-	if (first + 1 < second)
-		close_range(first + 1, second - 1, 0);
-	close_range(second + 1, ~0u, 0);
+/* -1 in `keep` is none. */
+static void close_all_but(const int keep[static N_KEPT])
+{
+	for (unsigned int from = 0;;) {
+		unsigned int next = ~0u;
+
+		for (size_t i = 0; i < N_KEPT; i++)
+			if (keep[i] >= 0 && (unsigned int)keep[i] >= from && (unsigned int)keep[i] < next)
+				next = (unsigned int)keep[i];
+		if (next > from)
+			close_range(from, next == ~0u ? next : next - 1, 0);
+		if (next == ~0u)
+			return;
+		from = next + 1;
+	}
 }
 
-/* Freeing directories can mean waiting for the disk (discard mounts), so the command only takes it out of containers/,
- * and a process of its own removes it. It holds the lock by inheritance; if it is killed, the next start sweeps. */
-static void remove_behind(const struct container_dir *d)
+/* Freeing mounts and directories can take long (discard mounts wait for the disk), so the command only takes its
+ * directory out of containers/, and a process of its own does the rest. It holds the lock by inheritance; if it is
+ * killed, the next start sweeps. */
+static void remove_behind(struct container_dir *d)
 {
+	_cleanup_(fd_close) int command_fd = pidfd_open(getpid(), 0);
+	struct pollfd command = {.fd = command_fd, .events = POLLIN};
 	pid_t pid;
 
 	if (renameat(d->parent_fd, d->id, d->removed_fd, d->id) < 0)
@@ -193,11 +168,16 @@ static void remove_behind(const struct container_dir *d)
 		return;
 	if (pid == 0) {
 		/* Nobody may take us for the command: no output and no connection held open, no session, no directory. */
-		close_all_but(d->dir_fd, d->removed_fd);
+		close_all_but((const int[N_KEPT]){d->dir_fd, d->removed_fd, d->memory_fd, d->left_fd, command_fd});
 		setsid();
 		if (chdir("/") < 0)
 			_exit(1);
+		/* Who waits for the command waits for all that it frees: what it left is freed when it is gone. */
+		if (command_fd >= 0)
+			poll(&command, 1, LEAVE_MS);
 	}
+	fd_close(&d->left_fd);
+	fd_close(&d->memory_fd);
 	fd_remove_tree(d->removed_fd, d->id);
 	if (pid == 0)
 		_exit(0);
@@ -213,8 +193,9 @@ void container_dir_free(struct container_dir **d)
 	fd_close(&(*d)->store_fd);
 	fd_close(&(*d)->parent_fd);
 	fd_close(&(*d)->removed_fd);
+	fd_close(&(*d)->memory_fd);
+	fd_close(&(*d)->left_fd);
 	free((*d)->path);
-	free((*d)->below);
 	free((*d)->upper);
 	free((*d)->work);
 	fd_free_memory(d);
@@ -261,39 +242,39 @@ static void fill_resolv(struct bytes *resolv)
 		resolv->size += (size_t)n;
 }
 
-/* In memory: nothing to write to a disk and to remove from it at each start. */
-static int open_memory(int *ret_probe)
+static int make_files(int dir_fd, const struct bytes *const contents[], int ret_trees[static CONTAINER_DIR_FILES])
 {
-	int fd = mounts_new("tmpfs", "mode=755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, false);
+	for (size_t i = 0; i < CONTAINER_DIR_FILES; i++) {
+		int r = write_file(dir_fd, container_dir_file_names[i], contents[i]);
 
-	*ret_probe = fd < 0 ? -1 : mounts_clone(fd, "", false, 0);
-	return fd;
+		if (r < 0)
+			return r;
+		ret_trees[i] = mounts_clone(dir_fd, container_dir_file_names[i], false, 0);
+		if (ret_trees[i] < 0)
+			return ret_trees[i];
+	}
+	return 0;
 }
 
-int container_dir_files(const struct container_dir *d, const char *hostname, bool own_network,
+int container_dir_files(struct container_dir *d, const char *hostname, bool own_network,
 			int ret_trees[static CONTAINER_DIR_FILES])
 {
 	_cleanup_(bytes_free) struct bytes hosts = {0}, resolv = {0}, name = {0};
 	const struct bytes *const contents[CONTAINER_DIR_FILES] = {&hosts, &name, &resolv};
-	_cleanup_(fd_close) int probe_fd = -1, memory_fd = open_memory(&probe_fd);
-	/* A part of a detached mount can be cloned since Linux 6.15; before, the files lie on the disk. */
-	int dir_fd = probe_fd >= 0 ? memory_fd : d->dir_fd, r;
+	int r = fill_hosts(&hosts, hostname, own_network);
 
-	if (memory_fd < 0)
-		return memory_fd;
-	r = fill_hosts(&hosts, hostname, own_network);
 	if (r == 0)
 		r = bytes_printf(&name, "%s\n", hostname);
 	if (r < 0)
 		return fail(ENOMEM, "out of memory");
 	if (!own_network)
 		fill_resolv(&resolv);
-	for (size_t i = 0; i < CONTAINER_DIR_FILES && r == 0; i++)
-		r = write_file(dir_fd, container_dir_file_names[i], contents[i]);
-	for (size_t i = 0; i < CONTAINER_DIR_FILES && r == 0; i++) {
-		ret_trees[i] = mounts_clone(dir_fd, container_dir_file_names[i], false, 0);
-		if (ret_trees[i] < 0)
-			r = fail(-ret_trees[i], "/etc/%s: %s", container_dir_file_names[i], strerror(-ret_trees[i]));
-	}
-	return r;
+	/* In memory: nothing to write to a disk and to remove from it at each start. */
+	d->memory_fd = mounts_new("tmpfs", "mode=755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, false);
+	if (d->memory_fd < 0)
+		return d->memory_fd;
+	r = make_files(d->memory_fd, contents, ret_trees);
+	if (r == -EINVAL) /* a part of a detached mount can be cloned since Linux 6.15; before, they lie on the disk */
+		r = make_files(d->dir_fd, contents, ret_trees);
+	return r < 0 && !report_any() ? fail(-r, "the container's files in /etc: %s", strerror(-r)) : r;
 }

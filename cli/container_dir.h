@@ -16,10 +16,10 @@ struct container_dir {
 	char id[65];
 	int dir_fd;	/* flocked */
 	int store_fd, parent_fd, removed_fd; /* the store, its containers/ and removed/ */
+	int memory_fd;	/* where the three files are, -1 before */
+	int left_fd;	/* -1, or what the remover is to close behind the command (container.h) */
 	bool keep_upper;
 	char *upper, *work; /* paths */
-	char *below;	/* path; to be the lowest layer: empty directories and files where a container has mounts, so that an
-			   image without them needs no copy of its directories */
 	char *path;	/* <store>/containers/<id> */
 };
 
@@ -32,6 +32,6 @@ int container_dir_set_image(const struct container_dir *d, const char *image_key
 
 /* /etc/hosts, /etc/hostname and /etc/resolv.conf (CONTAINER_DIR_FILES), each as a detached mount of the caller's. */
 #define CONTAINER_DIR_FILES 3
-int container_dir_files(const struct container_dir *d, const char *hostname, bool own_network,
+int container_dir_files(struct container_dir *d, const char *hostname, bool own_network,
 			int ret_trees[static CONTAINER_DIR_FILES]);
 extern const char *const container_dir_file_names[CONTAINER_DIR_FILES];

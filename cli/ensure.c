@@ -262,11 +262,11 @@ static int take_answer(struct json_object *o, bool image, struct ensure_result *
 	return 0;
 }
 
-int ensure_image(const struct store *s, const struct ensure_options *options, enum ensure_until until,
+int ensure_begin(const struct store *s, const struct ensure_options *options, enum ensure_until until,
 		 struct ensure_result **ret)
 {
 	_cleanup_(ensure_result_free) struct ensure_result *result = calloc(1, sizeof(*result));
-	_cleanup_(json_field_free) struct json_object *request = NULL, *answer = NULL;
+	_cleanup_(json_field_free) struct json_object *request = NULL;
 	uint8_t remember[16];
 	int timeout, r;
 
@@ -283,10 +283,28 @@ int ensure_image(const struct store *s, const struct ensure_options *options, en
 		return r;
 	ensure_remember_key(&result->reference, remember);
 	r = client_send(result->client, request, remember);
+	if (r < 0)
+		return r;
+	*ret = TAKE(result);
+	return 0;
+}
+
+int ensure_finish(const struct ensure_options *options, enum ensure_until until, struct ensure_result *result)
+{
+	_cleanup_(json_field_free) struct json_object *answer = NULL;
+	int r = wait_for_answer(result->client, options, &answer);
+
+	return r < 0 ? r : take_answer(answer, until == ENSURE_IMAGE, result);
+}
+
+int ensure_image(const struct store *s, const struct ensure_options *options, enum ensure_until until,
+		 struct ensure_result **ret)
+{
+	_cleanup_(ensure_result_free) struct ensure_result *result = NULL;
+	int r = ensure_begin(s, options, until, &result);
+
 	if (r == 0)
-		r = wait_for_answer(result->client, options, &answer);
-	if (r == 0)
-		r = take_answer(answer, until == ENSURE_IMAGE, result);
+		r = ensure_finish(options, until, result);
 	if (r < 0)
 		return r;
 	*ret = TAKE(result);

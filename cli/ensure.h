@@ -66,6 +66,12 @@ int ensure_image(const struct store *s, const struct ensure_options *options, en
 		 struct ensure_result **ret);
 void ensure_result_free(struct ensure_result **r);
 
+/* The two halves of ensure_image(), for who has something to do while the server looks: after the first
+ * half only `reference` and `client` are set. */
+int ensure_begin(const struct store *s, const struct ensure_options *options, enum ensure_until until,
+		 struct ensure_result **ret);
+int ensure_finish(const struct ensure_options *options, enum ensure_until until, struct ensure_result *result);
+
 /* A manifest or config blob (at most `max` bytes, NUL-terminated behind size) of <store>/blobs/sha256.
  * The fetcher has verified it before it was renamed there. */
 int ensure_read_blob(const struct store *s, const struct digest *d, size_t max, struct bytes *ret);

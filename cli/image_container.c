@@ -130,8 +130,6 @@ static int set_overlay(struct config *c, const struct image_container_place *pla
 		return 0;
 	for (const char *const *l = place->lowers; *l && r == 0; l++)
 		r = config_append(&c->overlay.lowers, *l);
-	if (r == 0)
-		r = config_append(&c->overlay.lowers, place->dir->below);
 	c->overlay.upper = strdup(place->dir->upper);
 	c->overlay.work = strdup(place->dir->work);
 	c->overlay.keep_upper = place->dir->keep_upper;

@@ -2,6 +2,7 @@
 #include "runtime/container.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@
 
 struct container {
 	const struct config *config;
-	int pidfd, sync_fd, signal_fd;
+	int pidfd, sync_fd, signal_fd, left_fd;
+	pid_t pid;
 	struct terminal terminal;
 	bool ended;
 	int status;
@@ -80,6 +82,26 @@ static void say_exec_failed(struct container *k, int error)
 		k->failed = fail(error, "exec: \"%s\": %s", command_name(k), strerror(error));
 }
 
+/* Whether somebody may ask for what the container used as soon as it has ended. */
+static bool uses_the_users(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_mounts; i++)
+		if (c->mounts[i].source && strcmp(c->mounts[i].type, "bind") == 0)
+			return true;
+	return c->rootfs || c->overlay.keep_upper;
+}
+
+/* Then its mounts do not go with its last process. */
+static void hold_mounts(struct container *k)
+{
+	char path[40];
+
+	if (uses_the_users(k->config))
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", k->pid);
+	k->left_fd = open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static void hear_init(struct container *k)
 {
 	struct sync_packet packet;
@@ -88,6 +110,7 @@ static void hear_init(struct container *k)
 	r = sync_receive(k->sync_fd, &packet, &passed_fd);
 	if (r <= 0) {
 		fd_close(&k->sync_fd); /* executed, or dead */
+		hold_mounts(k);
 		k->deadline_ms = 0;
 		return;
 	}
@@ -173,6 +196,7 @@ static int start(struct container *k, struct init_plan *plan)
 		return pid;
 	fd_close(&plan->sync_fds[1]);
 	k->sync_fd = TAKE_FD(plan->sync_fds[0]);
+	k->pid = pid;
 	return 0;
 }
 
@@ -198,19 +222,20 @@ static int prepare(struct config *c, struct init_plan *plan, struct cgroup **ret
 	return r < 0 ? fail(-r, "making a socket: %s", strerror(-r)) : 0;
 }
 
-int container_run(struct config *c, int timeout_ms, int *ret_status)
+int container_run(struct config *c, int timeout_ms, int *ret_status, int *ret_left_fd)
 {
 	_cleanup_(cgroup_free) struct cgroup *cg = NULL;
 	_cleanup_(fd_free_memory) int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
 	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1,
 				 .size = terminal_size()};
-	struct container k = {.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .status = 125,
+	struct container k = {.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .left_fd = -1, .status = 125,
 			      .deadline_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0,
 			      .terminal.master_fd = -1};
 	sigset_t before;
 	int r;
 
 	*ret_status = 125;
+	*ret_left_fd = -1;
 	if (!trees)
 		return fail(ENOMEM, "out of memory");
 	for (size_t i = 0; i < c->n_mounts; i++)
@@ -235,5 +260,6 @@ int container_run(struct config *c, int timeout_ms, int *ret_status)
 	fd_close(&k.signal_fd);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	*ret_status = k.status;
+	*ret_left_fd = k.left_fd;
 	return r;
 }

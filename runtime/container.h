@@ -12,5 +12,8 @@
 #include "runtime/config.h"
 
 /* `timeout_ms`: how long init may take until it executes the command; 0: for ever. Then it is killed, and -ETIMEDOUT
- * is returned bare: the caller knows whom init was waiting for. */
-int container_run(struct config *c, int timeout_ms, int *ret_status);
+ * is returned bare: the caller knows whom init was waiting for.
+ * `ret_left_fd`: -1, or a descriptor of the ended container's mounts; closing the last one frees them, which takes as
+ * long as a tenth of a short run, so it is best left to a process that nobody waits for. A container with a volume
+ * or a kept upper directory leaves none: what it used is free when this returns. */
+int container_run(struct config *c, int timeout_ms, int *ret_status, int *ret_left_fd);
