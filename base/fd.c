@@ -121,7 +121,7 @@ int fd_read_file(int dir_fd, const char *path, size_t max, struct bytes *ret)
 	return 0;
 }
 
-int fd_write_file(int dir_fd, const char *name, const void *data, size_t size, mode_t mode)
+static int write_file(int dir_fd, const char *name, const void *data, size_t size, mode_t mode, bool sync)
 {
 	_cleanup_(fd_close) int fd = -1;
 	char temporary[300];
@@ -137,11 +137,25 @@ int fd_write_file(int dir_fd, const char *name, const void *data, size_t size, m
 	if (fd < 0)
 		return -errno;
 	r = fd_write_full(fd, data, size);
+	if (r == 0 && sync && fsync(fd) < 0)
+		r = -errno;
 	if (r == 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
 		r = -errno;
 	if (r < 0)
 		unlinkat(dir_fd, temporary, 0);
+	else if (sync && fsync(dir_fd) < 0)
+		r = -errno;
 	return r;
+}
+
+int fd_write_file(int dir_fd, const char *name, const void *data, size_t size, mode_t mode)
+{
+	return write_file(dir_fd, name, data, size, mode, false);
+}
+
+int fd_write_file_synced(int dir_fd, const char *name, const void *data, size_t size, mode_t mode)
+{
+	return write_file(dir_fd, name, data, size, mode, true);
 }
 
 int fd_open_dir(int dir_fd, const char *name, bool make)

@@ -46,6 +46,8 @@ int fd_read_file(int dir_fd, const char *path, size_t max, struct bytes *ret);
 
 /* Writes `name` in `dir_fd` by a temporary name and rename; never half there. */
 int fd_write_file(int dir_fd, const char *name, const void *data, size_t size, mode_t mode);
+/* The same, and it is on the disk when this returns: never on the way of a start. */
+int fd_write_file_synced(int dir_fd, const char *name, const void *data, size_t size, mode_t mode);
 
 /* Opens or makes (mode 0700) the directory `name` in `dir_fd`.. */
 int fd_open_dir(int dir_fd, const char *name, bool make);

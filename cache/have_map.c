@@ -35,23 +35,53 @@ static uint64_t pages_of(uint64_t size)
 	return size / PAGE + (size % PAGE != 0);
 }
 
-static size_t file_size_of(uint64_t n_pages)
+size_t have_map_n_words(uint64_t n_pages)
 {
-	return sizeof(struct have_file) + (size_t)((n_pages + 63) / 64) * sizeof(uint64_t);
+	return (size_t)((n_pages + 63) / 64);
 }
 
-int have_map_create(int dir_fd, const char *name, uint64_t layer_file_size, bool all)
+static size_t file_size_of(uint64_t n_pages)
 {
-	uint64_t n_pages = pages_of(layer_file_size);
-	size_t size = file_size_of(n_pages);
-	_cleanup_(fd_free_memory) struct have_file *f = calloc(1, size);
+	return sizeof(struct have_file) + have_map_n_words(n_pages) * sizeof(uint64_t);
+}
 
+static int make_file(uint64_t n_pages, struct have_file **ret, size_t *ret_size)
+{
+	struct have_file *f;
+
+	*ret_size = file_size_of(n_pages);
+	f = calloc(1, *ret_size);
 	if (!f)
 		return -ENOMEM;
 	f->magic = HAVE_MAGIC;
 	f->n_pages = n_pages;
-	for (uint64_t i = 0; all && i < n_pages; i++)
+	*ret = f;
+	return 0;
+}
+
+int have_map_create(int dir_fd, const char *name, uint64_t layer_file_size, bool all)
+{
+	_cleanup_(fd_free_memory) struct have_file *f = NULL;
+	size_t size;
+	int r = make_file(pages_of(layer_file_size), &f, &size);
+
+	if (r < 0)
+		return r;
+	for (uint64_t i = 0; all && i < f->n_pages; i++)
 		f->words[i / 64] |= UINT64_C(1) << (i % 64);
+	return fd_write_file(dir_fd, name, f, size, 0600);
+}
+
+int have_map_create_words(int dir_fd, const char *name, uint64_t n_pages, const uint64_t *words)
+{
+	_cleanup_(fd_free_memory) struct have_file *f = NULL;
+	size_t size;
+	int r = make_file(n_pages, &f, &size);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < have_map_n_words(n_pages); i++)
+		f->words[i] = words[i];
 	return fd_write_file(dir_fd, name, f, size, 0600);
 }
 
@@ -136,6 +166,25 @@ void have_map_clear(struct have_map *h, uint64_t off, uint64_t size)
 
 	for (uint64_t w = first / 64; size && w <= last / 64; w++)
 		atomic_fetch_and(&h->file->words[w], ~mask(w, first, last));
+}
+
+void have_map_copy(const struct have_map *h, uint64_t *words)
+{
+	for (size_t i = 0; i < have_map_n_words(h->n_pages); i++)
+		words[i] = atomic_load(&h->file->words[i]);
+}
+
+uint64_t have_map_n_pages(const struct have_map *h)
+{
+	return h->n_pages;
+}
+
+void have_map_clear_words(uint64_t *words, uint64_t off, uint64_t size)
+{
+	uint64_t first = off / PAGE, last = size ? (off + size - 1) / PAGE : first;
+
+	for (uint64_t w = first / 64; size && w <= last / 64; w++)
+		words[w] &= ~mask(w, first, last);
 }
 
 uint64_t have_map_file_size(const struct have_map *h)

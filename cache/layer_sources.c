@@ -33,6 +33,11 @@ static int parse(char *text, char **ret_names[], size_t *ret_n)
 
 	if (!names)
 		return -ENOMEM;
+	/* A line that a crash has cut names another place: only what ends is believed. */
+	if (strrchr(text, '\n'))
+		*strrchr(text, '\n') = '\0';
+	else
+		*text = '\0';
 	for (char *line = strtok_r(text, "\n", &rest); line && n < LAYER_SOURCES_MAX;
 	     line = strtok_r(NULL, "\n", &rest)) {
 		names[n] = strdup(line);

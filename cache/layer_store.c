@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,11 +20,12 @@
 #include "base/limits.h"
 #include "base/report.h"
 #include "cache/have_map.h"
+#include "cache/have_synced.h"
 
 struct layer_store {
 	atomic_uint references;
 	char key[LAYER_KEY_SIZE];
-	int data_fd;
+	int dir_fd, data_fd;
 	uint64_t size;
 	void *index_map, *spans_map;
 	size_t index_map_size, spans_map_size;
@@ -31,6 +33,7 @@ struct layer_store {
 	struct erofs_read index;
 	struct span_table *spans;
 	pthread_rwlock_t fill_lock; /* fillers share it, the evictor has it alone */
+	pthread_mutex_t sync_lock;  /* with a flock on dir_fd: whoever reads and writes have.synced */
 };
 
 static int map_file(int dir_fd, const char *name, uint64_t max, void **ret, size_t *ret_size)
@@ -97,6 +100,13 @@ static int mark_bad(int dir_fd, const char *layer_key)
 	return fail(EBADMSG, "layer %s in the store is damaged and will be fetched anew", layer_key);
 }
 
+int layer_store_mark_bad(const struct store *s, const char *layer_key)
+{
+	_cleanup_(fd_close) int dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
+
+	return mark_bad(dir_fd, layer_key);
+}
+
 int layer_store_open(const struct store *s, const char *layer_key, bool writable, struct layer_store **ret)
 {
 	_cleanup_(layer_store_free) struct layer_store *l = calloc(1, sizeof(*l));
@@ -106,8 +116,9 @@ int layer_store_open(const struct store *s, const char *layer_key, bool writable
 	if (!l)
 		return -ENOMEM;
 	l->references = 1;
-	l->data_fd = -1;
+	l->dir_fd = l->data_fd = -1;
 	pthread_rwlock_init(&l->fill_lock, NULL);
+	pthread_mutex_init(&l->sync_lock, NULL);
 	assert(strlen(layer_key) < sizeof(l->key) && !strchr(layer_key, '/'));
 	strcpy(l->key, layer_key);
 	dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
@@ -120,6 +131,8 @@ int layer_store_open(const struct store *s, const char *layer_key, bool writable
 		return mark_bad(dir_fd, layer_key);
 	if (r < 0)
 		return fail(-r, "layer %s in the store cannot be opened: %s", layer_key, strerror(-r));
+	if (writable)
+		l->dir_fd = TAKE_FD(dir_fd);
 	*ret = TAKE(l);
 	return 0;
 }
@@ -144,7 +157,9 @@ void layer_store_free(struct layer_store **layer)
 	if (l->spans_map)
 		munmap(l->spans_map, l->spans_map_size);
 	fd_close(&l->data_fd);
+	fd_close(&l->dir_fd);
 	pthread_rwlock_destroy(&l->fill_lock);
+	pthread_mutex_destroy(&l->sync_lock);
 	free(l);
 }
 
@@ -234,9 +249,40 @@ int layer_store_put(struct layer_store *l, const void *data, uint64_t size, uint
 	return r;
 }
 
+/* Between processes too: a fetcher whose supervisor was killed may still be at it when the next one begins. */
+static void lock_synced(struct layer_store *l)
+{
+	pthread_mutex_lock(&l->sync_lock);
+	while (flock(l->dir_fd, LOCK_EX) < 0 && errno == EINTR)
+		;
+}
+
+static void unlock_synced(struct layer_store *l)
+{
+	flock(l->dir_fd, LOCK_UN);
+	pthread_mutex_unlock(&l->sync_lock);
+}
+
+/* have.synced must not vouch for what is punched, whenever the machine crashes. On a full disk it goes. */
+static int stop_vouching(struct layer_store *l, const struct layer_range *ranges, size_t n)
+{
+	_cleanup_(have_synced_free) struct have_synced *h = NULL;
+	int r = have_synced_read(l->dir_fd, &h);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0 && h->n_pages != have_map_n_pages(l->have))
+		r = -EBADMSG;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		have_map_clear_words(h->words, ranges[i].off, ranges[i].size);
+	if (r == 0)
+		r = have_synced_write(l->dir_fd, h);
+	return r < 0 ? have_synced_remove(l->dir_fd) : 0;
+}
+
 /* Clear, raise, punch: a reader that took its epoch before the raise sees it move; one that took it
  * after finds the bits clear. */
-int layer_store_punch(struct layer_store *l, uint64_t off, uint64_t size)
+static int punch(struct layer_store *l, uint64_t off, uint64_t size)
 {
 	int r = 0;
 
@@ -247,5 +293,74 @@ int layer_store_punch(struct layer_store *l, uint64_t off, uint64_t size)
 	if (fallocate(l->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)size) < 0)
 		r = -errno;
 	pthread_rwlock_unlock(&l->fill_lock);
+	return r;
+}
+
+int layer_store_punch(struct layer_store *l, const struct layer_range *ranges, size_t n)
+{
+	int r;
+
+	lock_synced(l);
+	r = stop_vouching(l, ranges, n);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = punch(l, ranges[i].off, ranges[i].size);
+	unlock_synced(l);
+	return r;
+}
+
+static int sync_file(int dir_fd, const char *name)
+{
+	_cleanup_(fd_close) int fd = beneath_cache_open(dir_fd, name, O_RDONLY, 0);
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int sync_files(const struct store *s, struct layer_store *l)
+{
+	static const char *const small[] = {"index.erofs", "spans", "sources"};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof(small) / sizeof(small[0]); i++)
+		r = sync_file(l->dir_fd, small[i]);
+	if (r == 0 && (fsync(l->data_fd) < 0 || fsync(l->dir_fd) < 0 || fsync(s->layers_fd) < 0))
+		r = -errno;
+	return r;
+}
+
+static int sync_locked(const struct store *s, struct layer_store *l)
+{
+	_cleanup_(have_synced_free) struct have_synced *before = NULL, *now = NULL;
+	uint64_t n_pages = have_map_n_pages(l->have);
+	int r = have_synced_new(n_pages, &now);
+
+	if (r < 0)
+		return r;
+	have_map_copy(l->have, now->words); /* before the sync: bits go up after their bytes */
+	if (have_synced_read(l->dir_fd, &before) == 0 && before->n_pages == n_pages) {
+		if (memcmp(before->words, now->words, have_map_n_words(n_pages) * sizeof(uint64_t)) == 0)
+			return 0;
+		now->index = before->index;
+		now->spans = before->spans;
+	} else {
+		r = have_synced_digest(l->dir_fd, "index.erofs", &now->index);
+		if (r == 0)
+			r = have_synced_digest(l->dir_fd, "spans", &now->spans);
+	}
+	if (r == 0)
+		r = sync_files(s, l);
+	if (r == 0)
+		r = have_synced_write(l->dir_fd, now);
+	return r < 0 ? r : 1;
+}
+
+int layer_store_sync(const struct store *s, struct layer_store *l)
+{
+	int r;
+
+	lock_synced(l);
+	r = sync_locked(s, l);
+	unlock_synced(l);
 	return r;
 }

@@ -6,7 +6,8 @@
  * Errors     -ENOENT: no such layer (bare). -EBADMSG: a file of it is short or wrong; the layer is
  *            marked bad (reported). -EAGAIN from layer_store_read(): bytes are not here yet (bare).
  * Threads    Any thread reads. Bits are set by the fetcher after the bytes, cleared by the evictor
- *            before the punch; the epoch makes a reader that meets the evictor start over.
+ *            before the punch; the epoch makes a reader that meets the evictor start over. Syncing and
+ *            evicting exclude each other by a lock on the layer's directory, between processes too.
  * Source     docs/design.md, "The cache"; KERNEL.md H.
  */
 #pragma once
@@ -49,5 +50,15 @@ uint64_t layer_store_bytes_present(const struct layer_store *l);
 /* Writes verified bytes of whole pages (or up to the end of the file), then sets their bits. */
 int layer_store_put(struct layer_store *l, const void *data, uint64_t size, uint64_t off);
 
-/* Evicts: raises the epoch, clears the bits, punches. Whole pages inside the range. */
-int layer_store_punch(struct layer_store *l, uint64_t off, uint64_t size);
+/* Evicts whole pages (or up to the end of the file): have.synced stops to vouch for them, then each range's bits are
+ * cleared, the epoch raised, the range punched. */
+struct layer_range {
+	uint64_t off, size;
+};
+int layer_store_punch(struct layer_store *l, const struct layer_range *ranges, size_t n);
+
+/* Puts all that is here on the disk for good, and says so in have.synced. 1: done; 0: it was so already. Bare. */
+int layer_store_sync(const struct store *s, struct layer_store *l);
+
+/* Whoever finds it damaged says so (reported, -EBADMSG): it is not opened again, but made anew. */
+int layer_store_mark_bad(const struct store *s, const char *layer_key);

@@ -123,7 +123,8 @@ static int check_version(struct store *s, bool make)
 	_cleanup_(bytes_free) struct bytes version = {0};
 	int r = fd_read_file(s->store_fd, "version", 64, &version);
 
-	if (r == -ENOENT && make) {
+	/* Empty or zeros: written right before the machine crashed. */
+	if ((r == -ENOENT || (r == 0 && version.data[0] == '\0')) && make) {
 		r = fd_write_file(s->store_fd, "version", STORE_VERSION, strlen(STORE_VERSION), 0600);
 		if (r < 0)
 			return fail(-r, "%s/version cannot be written: %s", s->store_path, strerror(-r));

@@ -10,11 +10,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/report.h"
+#include "cache/boot.h"
 #include "cli/command_table.h"
 #include "fs/namespace.h"
 #include "fs/scope.h"
@@ -163,6 +165,28 @@ static int clean_environment(void)
 	return 0;
 }
 
+/* In a child: what it reads may be torn in any way, and the supervisor parses nothing. */
+static int recover_after_boot(const struct store *s)
+{
+	int status;
+	pid_t pid;
+
+	if (!boot_is_new(s))
+		return 0;
+	pid = fork();
+	if (pid < 0)
+		return fail(errno, "fork: %s", strerror(errno));
+	if (pid == 0)
+		_exit(boot_recover(s) < 0 ? 1 : 0);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return fail(errno, "waitpid: %s", strerror(errno));
+	if (status == 0)
+		return 0;
+	return fail(EIO, "the store %s cannot be used after the machine was restarted; remove it, or use --store DIR "
+		    "for another", s->store_path);
+}
+
 static int serve(const struct serve_options *o)
 {
 	_cleanup_(store_free) struct store *outside = NULL;
@@ -190,6 +214,9 @@ static int serve(const struct serve_options *o)
 	}
 	/* Again: descriptors from before belong to the host's mount namespace, where we may not mount. */
 	r = store_open(outside->store_path, outside->run_path, false, &store);
+	if (r < 0)
+		return r;
+	r = recover_after_boot(store);
 	if (r < 0)
 		return r;
 	store_free(&outside);

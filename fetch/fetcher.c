@@ -20,6 +20,7 @@
 #include "base/report.h"
 #include "fetch/context.h"
 #include "fetch/fill.h"
+#include "fetch/idle.h"
 #include "fetch/requests.h"
 
 #define TICK_MS 1000
@@ -29,6 +30,7 @@ struct fetcher {
 	struct context *context;
 	struct fill *fill;
 	struct requests *requests;
+	struct idle *idle;
 };
 
 /* Layers half made or half removed by a fetcher that died. Their names are random: none is in use. */
@@ -144,6 +146,8 @@ int fetcher_run(const struct fetcher_setup *setup)
 		r = fill_new(f.context, &f.fill);
 	if (r == 0)
 		r = requests_new(f.context, f.fill, &f.requests);
+	if (r == 0)
+		r = idle_new(f.context, f.requests, f.fill, &f.idle);
 	if (r < 0)
 		return r;
 	set_leftovers_aside(setup->store);
@@ -158,9 +162,12 @@ int fetcher_run(const struct fetcher_setup *setup)
 			ticked = clock_ms();
 			requests_tell_waiting(f.requests);
 			say_idle(&f);
+			idle_tick(f.idle);
 		}
-		if (r > 0 && p[0].revents && read_command(&f) == -EPIPE)
+		if (r > 0 && p[0].revents && read_command(&f) == -EPIPE) {
+			idle_last(f.idle);
 			return 0;
+		}
 		if (r > 0 && p[1].revents)
 			read_need(&f);
 	}

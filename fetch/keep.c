@@ -124,15 +124,20 @@ static int punch_spans(struct layer_store *layer, uint64_t *evicted)
 {
 	const struct span_table *t = layer_store_spans(layer);
 	uint64_t before = layer_store_bytes_present(layer);
-	int r = 0;
+	_cleanup_(fd_free_memory) struct layer_range *ranges = calloc(span_table_count(t) + 1, sizeof(*ranges));
+	size_t n = 0;
+	int r;
 
-	for (size_t i = 0; r == 0 && i < span_table_count(t); i++) {
+	if (!ranges)
+		return -ENOMEM;
+	for (size_t i = 0; i < span_table_count(t); i++) {
 		struct span span;
 
 		span_table_get(t, i, &span);
 		if (span.kind == SPAN_STORED)
-			r = layer_store_punch(layer, span.off, span.size);
+			ranges[n++] = (struct layer_range){span.off, span.size};
 	}
+	r = layer_store_punch(layer, ranges, n);
 	*evicted += before - layer_store_bytes_present(layer);
 	return r;
 }

@@ -28,6 +28,7 @@ struct requests {
 	int64_t started;
 	pthread_mutex_t lock; /* guards the rest */
 	unsigned int running;
+	uint64_t answered;
 	struct request *first;
 	int64_t last_used;
 };
@@ -302,6 +303,7 @@ static void end_request(struct request *q)
 			break;
 		}
 	all->running--;
+	all->answered++;
 	all->last_used = now_seconds();
 	pthread_mutex_unlock(&all->lock);
 }
@@ -429,6 +431,17 @@ void requests_tell_waiting(struct requests *all)
 		json_object_put(o);
 	}
 	pthread_mutex_unlock(&all->lock);
+}
+
+bool requests_work(struct requests *all, uint64_t *ret_answered)
+{
+	bool running;
+
+	pthread_mutex_lock(&all->lock);
+	running = all->running > 0;
+	*ret_answered = all->answered;
+	pthread_mutex_unlock(&all->lock);
+	return running;
 }
 
 bool requests_idle(struct requests *all, int64_t *ret_seconds)

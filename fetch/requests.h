@@ -25,5 +25,8 @@ void requests_handle(struct requests *q, const struct message_head *head, struct
 /* Tells each command that waits for a registry which one it is. Called about once a second. */
 void requests_tell_waiting(struct requests *q);
 
+/* Whether any runs, and how many have been answered so far. */
+bool requests_work(struct requests *q, uint64_t *ret_answered);
+
 /* Whether nothing is running or held, and for how many seconds. */
 bool requests_idle(struct requests *q, int64_t *ret_seconds);

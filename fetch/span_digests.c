@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/report.h"
+#include "cache/have_synced.h"
 #include "fetch/stream.h"
 
 static int digest_spans(const struct layer_store *layer, struct span_table_builder *b, struct digest *ret_diff_id)
@@ -72,11 +73,11 @@ int span_digests_make(const struct store *s, const struct layer_store *layer)
 		return r;
 	stream_key(&diff_id, made);
 	if (strcmp(made, key) != 0) {
-		fd_write_file(dir_fd, "bad", "", 0, 0600);
-		return fail(EBADMSG, "layer %s: its file in the store has changed since it was verified; it will be "
-				     "fetched anew", key);
+		return layer_store_mark_bad(s, key);
 	}
 	r = span_table_finish(&b, &table);
+	if (r == 0)
+		r = have_synced_remove(dir_fd); /* it speaks of the table as it was */
 	if (r == 0)
 		r = fd_write_file(dir_fd, "spans", table.data, table.size, 0600);
 	return r < 0 ? r : 1;

@@ -53,17 +53,25 @@ static int make_key(const struct bytes *text, uint64_t caps, struct bytes *ret)
 	return r < 0 ? r : bytes_append(ret, text->data, text->size);
 }
 
-/* Only names a file; the key itself decides. FNV-1a. */
-static void name_key(const struct bytes *key, char name[17])
+/* FNV-1a. */
+static uint64_t fnv(const void *data, size_t size)
 {
+	const uint8_t *at = data;
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
 
-	for (size_t i = 0; i < key->size; i++)
-		h = (h ^ key->data[i]) * UINT64_C(0x100000001b3);
-	snprintf(name, 17, "%016llx", (unsigned long long)h);
+	for (size_t i = 0; i < size; i++)
+		h = (h ^ at[i]) * UINT64_C(0x100000001b3);
+	return h;
 }
 
-/* File: u32 flags, u32 size of the key, the key, the program. */
+/* Only names a file; the key itself decides. */
+static void name_key(const struct bytes *key, char name[17])
+{
+	snprintf(name, 17, "%016llx", (unsigned long long)fnv(key->data, key->size));
+}
+
+/* File: u32 flags, u32 size of the key, the key, the program, u64 fnv() of the program, in the machine's byte order:
+ * a crash of the machine may leave zeros where a part of a program was. */
 static int load(int dir_fd, const char *name, const struct bytes *key, struct config_seccomp *ret)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -71,6 +79,7 @@ static int load(int dir_fd, const char *name, const struct bytes *key, struct co
 	const uint8_t *at;
 	uint32_t flags, size;
 	struct stat st;
+	uint64_t check;
 	int r;
 
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -84,7 +93,12 @@ static int load(int dir_fd, const char *name, const struct bytes *key, struct co
 	if (cursor_u32(&c, &flags) < 0 || cursor_u32(&c, &size) < 0 || cursor_take(&c, size, &at) < 0 ||
 	    size != key->size || memcmp(at, key->data, size) != 0)
 		return -EBADMSG;
-	size = (uint32_t)(c.size - c.pos);
+	if (c.size - c.pos < sizeof(check))
+		return -EBADMSG;
+	size = (uint32_t)(c.size - c.pos - sizeof(check));
+	memcpy(&check, c.data + c.size - sizeof(check), sizeof(check));
+	if (check != fnv(c.data + c.pos, size))
+		return -EBADMSG;
 	if (size == 0 || size % sizeof(struct sock_filter) != 0 || size / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return -EBADMSG;
 	memmove(b.data, b.data + c.pos, size); /* to the front, where malloc has aligned it */
@@ -97,13 +111,14 @@ static int load(int dir_fd, const char *name, const struct bytes *key, struct co
 static void keep(int dir_fd, const char *name, const struct bytes *key, const struct config_seccomp *s)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
+	const uint64_t check = fnv(s->program, s->size);
 	const uint8_t head[8] = {
 		(uint8_t)s->flags, (uint8_t)(s->flags >> 8), (uint8_t)(s->flags >> 16), (uint8_t)(s->flags >> 24),
 		(uint8_t)key->size, (uint8_t)(key->size >> 8), (uint8_t)(key->size >> 16), (uint8_t)(key->size >> 24),
 	};
 
 	if (bytes_append(&b, head, sizeof(head)) == 0 && bytes_append(&b, key->data, key->size) == 0 &&
-	    bytes_append(&b, s->program, s->size) == 0)
+	    bytes_append(&b, s->program, s->size) == 0 && bytes_append(&b, &check, sizeof(check)) == 0)
 		fd_write_file(dir_fd, name, b.data, b.size, 0600); /* a cache: next time then */
 }
 

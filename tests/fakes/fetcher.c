@@ -143,7 +143,8 @@ static int each_layer(struct fake *f, struct json_object *o, bool punch)
 	if (r == 0)
 		r = open_layer(f, number);
 	if (r == 0 && punch)
-		r = layer_store_punch(f->layers[number], 0, layer_store_size(f->layers[number]));
+		r = layer_store_punch(f->layers[number],
+				      &(struct layer_range){0, layer_store_size(f->layers[number])}, 1);
 	return r;
 }
 

@@ -18,6 +18,8 @@
 #include "base/hash.h"
 #include "base/report.h"
 #include "cache/blob_store.h"
+#include "cache/boot.h"
+#include "cache/have_synced.h"
 #include "cache/layer_new.h"
 #include "cache/layer_sources.h"
 #include "cache/layer_store.h"
@@ -110,7 +112,7 @@ static void appears_whole_and_is_completed(void **state)
 	assert_int_equal(layer_store_read(l, &byte, 1, TAR_SIZE - 1), 0);
 	assert_int_equal(byte, 'x');
 	assert_int_equal(layer_store_read(l, &byte, 1, TAR_SIZE), -EBADMSG);
-	assert_int_equal(layer_store_punch(l, SPAN_SIZE, SPAN_SIZE), 0);
+	assert_int_equal(layer_store_punch(l, &(struct layer_range){SPAN_SIZE, SPAN_SIZE}, 1), 0);
 	assert_int_equal(layer_store_bytes_present(l), TAR_SIZE - SPAN_SIZE);
 	assert_int_equal(layer_store_read(l, &byte, 1, SPAN_SIZE), -EAGAIN);
 	assert_int_equal(layer_store_read(l, &byte, 1, SPAN_SIZE - 1), 0);
@@ -147,6 +149,68 @@ static void damaged_layers_are_made_anew(void **state)
 	layer_store_free(&l);
 }
 
+static void write_in_layer(struct fixture *f, const char *name, const char *text)
+{
+	char path[256];
+	_cleanup_(fd_close) int fd = -1;
+
+	snprintf(path, sizeof(path), "layers/" KEY "/%s", name);
+	fd = openat(f->store->store_fd, path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(fd_write_full(fd, text, strlen(text)), 0);
+}
+
+static void a_crash_leaves_what_was_synced(void **state)
+{
+	struct fixture *f = *state;
+	const struct layer_range middle = {SPAN_SIZE, SPAN_SIZE};
+	struct layer_store *l;
+	uint8_t byte;
+
+	assert_true(boot_is_new(f->store));
+	assert_int_equal(boot_recover(f->store), 0);
+	assert_false(boot_is_new(f->store));
+	make_layer(f);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+	assert_int_equal(layer_store_sync(f->store, l), 1);
+	assert_int_equal(layer_store_sync(f->store, l), 0);
+	assert_int_equal(layer_store_punch(l, &middle, 1), 0);
+	make_layer(f); /* filled again, but not synced */
+	assert_int_equal(layer_store_bytes_present(l), TAR_SIZE);
+	layer_store_free(&l);
+	assert_int_equal(fd_write_file(f->store->store_fd, "boot", "other", 5, 0600), 0);
+	assert_true(boot_is_new(f->store));
+	assert_int_equal(boot_recover(f->store), 0);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+	assert_int_equal(layer_store_read(l, &byte, 1, 0), 0);
+	assert_int_equal(layer_store_read(l, &byte, 1, SPAN_SIZE), -EAGAIN);
+	make_layer(f);
+	assert_int_equal(layer_store_sync(f->store, l), 1);
+	layer_store_free(&l);
+	assert_int_equal(boot_recover(f->store), 0);
+	assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+	assert_int_equal(layer_store_bytes_present(l), TAR_SIZE);
+	layer_store_free(&l);
+}
+
+static void a_crash_takes_what_was_not_synced(void **state)
+{
+	static const char *const torn[] = {NULL, "lrsynce1 and then something else"};
+	struct fixture *f = *state;
+	struct layer_store *l;
+
+	for (size_t i = 0; i < sizeof(torn) / sizeof(torn[0]); i++) {
+		make_layer(f);
+		if (torn[i]) {
+			assert_int_equal(layer_store_open(f->store, KEY, true, &l), 0);
+			assert_int_equal(layer_store_sync(f->store, l), 1);
+			layer_store_free(&l);
+			write_in_layer(f, "have.synced", torn[i]);
+		}
+		assert_int_equal(boot_recover(f->store), 0);
+		assert_int_equal(layer_store_open(f->store, KEY, true, &l), -ENOENT);
+	}
+}
+
 struct race {
 	struct layer_store *l;
 	atomic_bool stop;
@@ -181,7 +245,7 @@ static void never_reads_a_hole(void **state)
 	assert_int_equal(layer_store_open(f->store, KEY, true, &race.l), 0);
 	assert_int_equal(pthread_create(&thread, NULL, read_all_the_time, &race), 0);
 	for (int i = 0; i < 2000; i++) {
-		assert_int_equal(layer_store_punch(race.l, SPAN_SIZE, SPAN_SIZE), 0);
+		assert_int_equal(layer_store_punch(race.l, &(struct layer_range){SPAN_SIZE, SPAN_SIZE}, 1), 0);
 		assert_int_equal(layer_store_put(race.l, piece, SPAN_SIZE, SPAN_SIZE), 0);
 	}
 	race.stop = true;
@@ -283,6 +347,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(appears_whole_and_is_completed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(damaged_layers_are_made_anew, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_crash_leaves_what_was_synced, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_crash_takes_what_was_not_synced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(never_reads_a_hole, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(remembers_sources_newest_first, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(blobs_are_checked_when_read, set_up, tear_down),
