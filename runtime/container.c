@@ -31,6 +31,7 @@ struct container {
 	int status;
 	int failed; /* negative errno when init could not get to the command */
 	unsigned int stops; /* SIGINT and SIGTERM seen */
+	int early_signal; /* that ended init before the command was executed; 0: none */
 	int64_t deadline_ms; /* for the command to be executed; 0: none, or it is */
 };
 
@@ -50,6 +51,11 @@ static int take_signals(sigset_t *ret_before)
 	return fd < 0 ? fail(errno, "signalfd: %s", strerror(errno)) : fd;
 }
 
+static bool ends_a_process(uint32_t number)
+{
+	return number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
+}
+
 static void pass_signal(struct container *k)
 {
 	struct signalfd_siginfo info;
@@ -62,6 +68,11 @@ static void pass_signal(struct container *k)
 	}
 	if (info.ssi_signo == SIGCHLD || info.ssi_signo == SIGPIPE || info.ssi_signo == SIGURG)
 		return;
+	/* Until the command is there, nothing of the user's has to be asked, and init would ignore it. */
+	if (k->sync_fd >= 0 && ends_a_process(info.ssi_signo)) {
+		k->early_signal = (int)info.ssi_signo;
+		info.ssi_signo = SIGKILL;
+	}
 	/* Process 1 ignores what it has no handler for; who asks three times means it. */
 	if ((info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM) && ++k->stops >= 3)
 		info.ssi_signo = SIGKILL;
@@ -134,7 +145,9 @@ static void collect(struct container *k)
 	if (waitid(P_PIDFD, (id_t)k->pidfd, &info, WEXITED) < 0)
 		return;
 	k->ended = true;
-	if (!k->failed)
+	if (k->early_signal)
+		k->status = 128 + k->early_signal;
+	else if (!k->failed)
 		k->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
 

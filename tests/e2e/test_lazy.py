@@ -395,6 +395,18 @@ class Stopped(Case):
     def test_stopped_server(self):
         self.check(self.lab.status()["server_pid"], "server", self.TIMEOUT + 15)
 
+    def test_a_signal_before_the_command(self):
+        """Init waits for a silent server: who asks the command to end does not wait with it."""
+        pid = self.lab.status()["server_pid"]
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(lambda: os.kill(pid, signal.SIGCONT))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number.name):
+                p = self.lab.start("--timeout=300", "run", self.image, "true")
+                wait_until("init", lambda: open(f"/proc/{p.pid}/task/{p.pid}/children").read().strip())
+                p.send_signal(number)
+                self.assertEqual(p.wait(60), 128 + number)
+
     def test_stopped_fetcher(self):
         self.check(self.lab.status()["fetcher_pid"], "fetcher|server", self.TIMEOUT + 15)
 
