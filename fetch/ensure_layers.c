@@ -295,6 +295,21 @@ static int number_image(struct context *c, const struct image *image, const char
 	return r;
 }
 
+bool ensure_layers_known(struct context *c, const struct image *image)
+{
+	uint32_t number;
+	bool known;
+
+	if (pthread_mutex_trylock(&c->store_lock) != 0)
+		return false;
+	known = number_table_find_image(c->numbers, image->key, &number) == 0;
+	for (size_t i = 0; known && i < image->n_layers; i++)
+		known = number_table_find_layer(c->numbers, image->layers[i].key, &number) == 0 &&
+			usable(c, &image->layers[i], true);
+	pthread_mutex_unlock(&c->store_lock);
+	return known;
+}
+
 int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,
 		  const struct ensure_listener *listener)
 {

@@ -22,3 +22,6 @@ struct ensure_listener {
 /* `source` NULL: nothing may be asked of the registry. */
 int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,
 		  const struct ensure_listener *listener);
+
+/* Whether all of that is done already; waits for nobody, and says no when it would have to. */
+bool ensure_layers_known(struct context *c, const struct image *image);

@@ -168,6 +168,39 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	return 0;
 }
 
+/* A warm start is answered by the main loop itself: a thread that is made now may wait for a processor longer than
+ * this takes. Whatever is not plainly there is a thread's business, which also says why. */
+static bool answer_known(struct request *q, struct json_object *answer)
+{
+	struct context *c = q->all->context;
+	_cleanup_(image_free) struct image *image = NULL;
+	const char *op = "", *platform = NULL, *until = "image";
+	struct json_object *access = NULL;
+	char text[REPORT_TEXT_SIZE];
+	struct source *source;
+	struct reference ref;
+	enum image_pull pull;
+	bool known;
+
+	json_field_string(q->o, "op", &op);
+	json_field_string(q->o, "until", &until);
+	if (strcmp(op, "ensure") != 0 || strcmp(until, "image") != 0)
+		return false;
+	json_field_string(q->o, "platform", &platform);
+	json_field_object(q->o, "access", &access);
+	report_capture(text);
+	known = get_reference(q->o, &ref) == 0 && get_pull(q->o, &pull) == 0 && pull != IMAGE_PULL_ALWAYS &&
+		source_table_get(c->sources, &ref, access, &source) == 0 &&
+		image_resolve(c, &ref, platform, IMAGE_PULL_NEVER, NULL, &image) == 0 && ensure_layers_known(c, image);
+	report_capture(NULL);
+	if (!known)
+		return false;
+	describe_image(image, true, answer);
+	add_number(answer, "fetched_bytes", 0);
+	add_number(answer, "requests", 0);
+	return true;
+}
+
 static int op_status(const struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
@@ -361,11 +394,28 @@ static int start_thread(struct request *q)
 	return -r;
 }
 
+/* -EBUSY: too many run. */
+static int begin_request(struct request *q)
+{
+	struct requests *all = q->all;
+	bool full;
+
+	pthread_mutex_lock(&all->lock);
+	full = all->running >= REQUESTS_MAX;
+	if (!full) {
+		all->running++;
+		q->next = all->first;
+		all->first = q;
+	}
+	pthread_mutex_unlock(&all->lock);
+	return full ? -EBUSY : 0;
+}
+
 void requests_handle(struct requests *all, const struct message_head *head, struct json_object *o, bool replay)
 {
+	_cleanup_(json_field_free) struct json_object *answer = NULL;
 	struct request *q;
-	bool full;
-	int r = -EBUSY;
+	int r;
 
 	if (replay) {
 		replay_request(all, o);
@@ -377,24 +427,17 @@ void requests_handle(struct requests *all, const struct message_head *head, stru
 		return;
 	}
 	*q = (struct request){.all = all, .head = *head, .o = o};
-	pthread_mutex_lock(&all->lock);
-	full = all->running >= REQUESTS_MAX;
-	if (!full) {
-		all->running++;
-		q->next = all->first;
-		all->first = q;
-	}
-	pthread_mutex_unlock(&all->lock);
-	if (!full)
-		r = start_thread(q);
-	if (r == 0)
-		return;
-	struct json_object *answer = json_object_new_object();
+	answer = json_object_new_object();
+	r = begin_request(q);
+	if (r == 0) {
+		const bool known = answer_known(q, answer);
 
-	if (!full)
+		r = known ? 0 : start_thread(q);
+		if (r == 0 && !known)
+			return; /* the thread has it all */
 		end_request(q);
+	}
 	reply(q, answer, r, "too many requests at once; try again");
-	json_object_put(answer);
 	json_object_put(o);
 	free(q);
 }
