@@ -6,8 +6,12 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/report.h"
+
+#define FILE_PIECE (256u << 10)
 
 struct hash {
 	EVP_MD_CTX *context;
@@ -71,4 +75,27 @@ void hash_bytes(const void *data, size_t size, struct digest *ret)
 	assert(ok && n == 32);
 	(void)ok;
 	*ret = d;
+}
+
+int hash_file(int fd, enum digest_algorithm algorithm, struct digest *ret)
+{
+	_cleanup_(fd_free_memory) uint8_t *piece = malloc(FILE_PIECE);
+	_cleanup_(hash_free) struct hash *h = NULL;
+	int r = hash_new(algorithm, &h);
+
+	if (r < 0 || !piece)
+		return r < 0 ? r : -ENOMEM;
+	for (;;) {
+		ssize_t n = read(fd, piece, FILE_PIECE);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		hash_update(h, piece, (size_t)n);
+	}
+	hash_finish(h, ret);
+	return 0;
 }

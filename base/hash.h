@@ -21,3 +21,6 @@ void hash_finish(struct hash *h, struct digest *ret);
 
 /* All in one step, sha256. */
 void hash_bytes(const void *data, size_t size, struct digest *ret);
+
+/* Of an open file, from where it stands to its end. errno of read(2), bare. */
+int hash_file(int fd, enum digest_algorithm algorithm, struct digest *ret);

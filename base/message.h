@@ -16,6 +16,10 @@
  *                      bytes, "checked": seconds since 1970, "layers": n, "present": bytes, "total": bytes}]}
  *   {"op": "remove", "reference": T}   LAST {"removed_layers": n, "freed_bytes": n}
  *   {"op": "evict", "reference": T}    LAST {"evicted_bytes": n, "kept": [{"layer": T, "why": T}]}
+ *   {"op": "gc"}       LAST {"removed": [{"what": T, "bytes": n}], "n_removed": n, "freed_bytes": n}; "gc-dry": only says
+ *   {"op": "check"}    REPLY {"event": "check", "layer": i, "layers": n}, about two a second
+ *                      LAST {"layers": n, "bytes": n, "blobs": n, "names": n, "problems": [{"what": T, "why": T,
+ *                      "repair": T or ""}], "n_problems": n, "n_repaired": n}; "check-dry" repairs nothing
  *   {"op": "status"}   LAST {"supervisor_pid", "server_pid", "fetcher_pid", "channel", "uptime_seconds", "images":
  *                      as above, "bytes_present", "bytes_fetched", "requests", "parked_reads"}
  *   {"op": "hold", "name": T, "image_key": T, "hold": bool}   keeps the server and the image ("lazyrun mount"); sent

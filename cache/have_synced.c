@@ -28,7 +28,6 @@
 #define NAME "have.synced"
 #define MAGIC "lrsynce1"
 #define PAGES_MAX (LIMIT_LAYER_FILE_SIZE / 4096)
-#define PIECE (256u << 10)
 
 struct head {
 	char magic[8];
@@ -134,27 +133,6 @@ int have_synced_remove(int dir_fd)
 int have_synced_digest(int dir_fd, const char *name, struct digest *ret)
 {
 	_cleanup_(fd_close) int fd = beneath_cache_open(dir_fd, name, O_RDONLY, 0);
-	_cleanup_(fd_free_memory) uint8_t *piece = malloc(PIECE);
-	_cleanup_(hash_free) struct hash *h = NULL;
-	int r;
 
-	if (!piece)
-		return -ENOMEM;
-	if (fd < 0)
-		return fd;
-	r = hash_new(DIGEST_SHA256, &h);
-	while (r == 0) {
-		ssize_t n = read(fd, piece, PIECE);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		hash_update(h, piece, (size_t)n);
-	}
-	if (r == 0)
-		hash_finish(h, ret);
-	return r;
+	return fd < 0 ? fd : hash_file(fd, DIGEST_SHA256, ret);
 }

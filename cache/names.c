@@ -101,6 +101,22 @@ int names_remove(const struct store *s, const struct name_entry *e)
 	return 0;
 }
 
+int names_check(const struct store *s, const char *file)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	char name[DIGEST_HEX_MAX + 1];
+	struct name_entry e = {0};
+	int r = fd_read_file(s->names_fd, file, NAME_FILE_MAX, &b);
+
+	if (r < 0)
+		return r == -ENOENT ? r : -EBADMSG;
+	r = parse_entry(&b, &e);
+	if (r < 0)
+		return -EBADMSG;
+	file_name(e.reference, e.platform, name);
+	return strcmp(name, file) == 0 ? 0 : -EBADMSG;
+}
+
 static int by_reference(const void *a, const void *b)
 {
 	const struct name_entry *x = a, *y = b;

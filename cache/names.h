@@ -29,3 +29,6 @@ int names_remove(const struct store *s, const struct name_entry *e);
 
 /* All entries, by reference. A damaged one is passed over. */
 int names_list(const struct store *s, struct name_entry **ret, size_t *ret_n);
+
+/* Whether a file of <store>/names is whole and says what its name says. -EBADMSG: not; -ENOENT: gone. Bare. */
+int names_check(const struct store *s, const char *file);

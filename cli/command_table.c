@@ -43,6 +43,12 @@ static const struct command commands[] = {
 	 "lazyrun ls -lR debian /usr/share/doc"},
 	{"cat", COMMAND_IMAGE, "[FLAGS] IMAGE PATH...", "write a file inside an image to standard output",
 	 "lazyrun cat debian /etc/os-release"},
+	{"check", COMMAND_IMAGE, "[--dry-run] [--json]", "verify everything in the store, and drop what is wrong",
+	 "lazyrun check\n"
+	 "lazyrun check --dry-run --json | jq .problems"},
+	{"gc", COMMAND_IMAGE, "[--dry-run] [--json]", "remove from the store what nothing needs",
+	 "lazyrun gc\n"
+	 "lazyrun gc --dry-run"},
 	{"status", COMMAND_IMAGE, "[--json]", "show the server's processes, images and bytes",
 	 "lazyrun status\n"
 	 "lazyrun status --json | jq .bytes_fetched"},
@@ -88,8 +94,6 @@ static const struct command commands[] = {
 	{"config", COMMAND_PLANNED, "", "change an image's config", NULL},
 	{"validate", COMMAND_PLANNED, "", "check an image or bundle against its specification", NULL},
 	{"verify", COMMAND_PLANNED, "", "check an image's digests and signatures", NULL},
-	{"check", COMMAND_PLANNED, "", "check the store", NULL},
-	{"gc", COMMAND_PLANNED, "", "remove from the store what nothing uses", NULL},
 	{"index", COMMAND_PLANNED, "", "make an image's lazy index", NULL},
 	{"convert", COMMAND_PLANNED, "", "change an image's layers to another format", NULL},
 	{"referrers", COMMAND_PLANNED, "", "list what refers to an image", NULL},

@@ -6,8 +6,10 @@
 
 static const struct command_function functions[] = {
 	{"cat", cmd_cat},
+	{"check", cmd_check},
 	{"doctor", cmd_doctor},
 	{"evict", cmd_evict},
+	{"gc", cmd_gc},
 	{"images", cmd_images},
 	{"inspect", cmd_inspect},
 	{"ls", cmd_ls},

@@ -26,6 +26,7 @@ int context_new(const struct fetcher_setup *setup, struct context **ret)
 	c->numbers = setup->numbers;
 	c->n_cores = cores < 1 ? 1 : (unsigned int)cores;
 	pthread_mutex_init(&c->store_lock, NULL);
+	pthread_rwlock_init(&c->ensure_lock, NULL);
 	pthread_mutex_init(&c->flight_lock, NULL);
 	pthread_cond_init(&c->flight_moved, NULL);
 	r = transport_new(&c->transport);
@@ -74,6 +75,14 @@ static bool in_flight(const struct context *c, const struct digest *blob)
 {
 	for (const struct flight *f = c->flights; f; f = f->next)
 		if (digest_equal(&f->blob, blob))
+			return true;
+	return false;
+}
+
+bool context_in_flight(const struct context *c, const char *layer_key)
+{
+	for (const struct flight *f = c->flights; f; f = f->next)
+		if (strcmp(f->layer_key, layer_key) == 0)
 			return true;
 	return false;
 }

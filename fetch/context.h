@@ -9,6 +9,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "base/digest.h"
 #include "cache/store.h"
@@ -29,6 +30,7 @@ struct context {
 	unsigned int n_cores;
 	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time; guards pending */
 	struct pending *pending;
+	pthread_rwlock_t ensure_lock; /* shared by who makes an image, from its first blob to its name; gc has it alone */
 
 	pthread_mutex_t flight_lock; /* guards flights */
 	pthread_cond_t flight_moved;
@@ -53,6 +55,9 @@ void context_tell_server(const struct context *c, enum need_kind kind, uint32_t 
 struct flight {
 	struct flight *next;
 	struct digest blob;
+	char layer_key[LAYER_KEY_SIZE];
 };
 void context_enter_flight(struct context *c, struct flight *f);
 void context_leave_flight(struct context *c, struct flight *f);
+/* Whether this layer is being streamed. The flight_lock is held. */
+bool context_in_flight(const struct context *c, const char *layer_key);

@@ -87,6 +87,7 @@ static int stream_missing(struct work *w, size_t i)
 
 	if (!w->source)
 		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--pull=never)");
+	strcpy(flight.layer_key, l->key);
 	context_enter_flight(w->context, &flight);
 	if (usable(w->context, l, true)) /* another request streamed it meanwhile */
 		atomic_store(&job.progress->state, STREAM_DONE);

@@ -19,3 +19,6 @@ int keep_list(struct context *c, struct json_object **ret);
 /* Fills in the answer to "evict" and "remove". */
 int keep_evict(struct context *c, const struct reference *ref, struct json_object *answer);
 int keep_remove(struct context *c, const struct reference *ref, struct json_object *answer);
+
+/* Takes a layer away that nobody needs. 1: it was there; *freed grows by its bytes. The store_lock is held. */
+int keep_remove_layer(struct context *c, const char *key, uint64_t *freed);

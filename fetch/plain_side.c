@@ -43,26 +43,6 @@ struct plain_side {
 	uint64_t off;
 };
 
-static int feed_tar(struct plain_side *p, const uint8_t *data, size_t size)
-{
-	while (size > 0) {
-		struct tar_member member;
-		size_t used = 0;
-		int r = tar_next(p->tar, data, size, &used, &member);
-
-		if (r < 0)
-			return r;
-		data += used;
-		size -= used;
-		if (r == 0)
-			continue;
-		r = layer_builder_add(p->builder, &member);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* A span ends at a page edge: the last one is padded with zeros. */
 static int take_slot(struct plain_side *p, uint8_t *slot, size_t size)
 {
@@ -85,7 +65,7 @@ static int take_slot(struct plain_side *p, uint8_t *slot, size_t size)
 	if (r == 0)
 		r = span_table_add(&p->spans, &span);
 	if (r == 0)
-		r = feed_tar(p, slot, size);
+		r = layer_builder_feed(p->builder, p->tar, slot, size);
 	p->off += size;
 	return r;
 }

@@ -13,7 +13,9 @@
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/report.h"
+#include "fetch/check.h"
 #include "fetch/ensure_layers.h"
+#include "fetch/gc.h"
 #include "fetch/holds.h"
 #include "fetch/keep.h"
 #include "fetch/transport.h"
@@ -156,9 +158,11 @@ static int op_ensure(struct request *q, struct json_object *answer)
 		return r;
 	set_waiting_for(q, source_name(source));
 	transport_counters(c->transport, &before);
+	pthread_rwlock_rdlock(&c->ensure_lock);
 	r = image_resolve(c, &ref, platform, pull, source, &image);
 	if (r == 0 && strcmp(until, "image") == 0)
 		r = make_image(c, image, &ref, pull == IMAGE_PULL_NEVER ? NULL : source, &listener);
+	pthread_rwlock_unlock(&c->ensure_lock);
 	transport_counters(c->transport, &after);
 	if (r < 0)
 		return r;
@@ -293,6 +297,10 @@ static int dispatch(struct request *q, struct json_object *answer)
 			json_object_object_add(answer, "images", images);
 		return r;
 	}
+	if (strcmp(op, "gc") == 0 || strcmp(op, "gc-dry") == 0)
+		return gc_run(q->all->context, strcmp(op, "gc-dry") == 0, answer);
+	if (strcmp(op, "check") == 0 || strcmp(op, "check-dry") == 0)
+		return check_run(q->all->context, q->head.connection, strcmp(op, "check-dry") == 0, answer);
 	if (strcmp(op, "evict") != 0 && strcmp(op, "remove") != 0)
 		return fail(EINVAL, "the server does not know \"%s\"; is it older than this command? Run "
 				    "\"lazyrun stop-server\"", op);

@@ -408,6 +408,26 @@ static int list_copies(struct layer_builder *b)
 	return 0;
 }
 
+int layer_builder_feed(struct layer_builder *b, struct tar *t, const uint8_t *data, size_t size)
+{
+	while (size > 0) {
+		struct tar_member member;
+		size_t used = 0;
+		int r = tar_next(t, data, size, &used, &member);
+
+		if (r < 0)
+			return r;
+		data += used;
+		size -= used;
+		if (r == 0)
+			continue;
+		r = layer_builder_add(b, &member);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int layer_builder_finish(struct layer_builder *b, uint64_t tar_size, uint64_t *ret_index_size,
 			 uint64_t *ret_layer_file_size)
 {

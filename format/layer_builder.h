@@ -25,6 +25,9 @@ void layer_builder_free(struct layer_builder **b);
 
 int layer_builder_add(struct layer_builder *b, const struct tar_member *m);
 
+/* The members of a tar stream, as it passes in pieces. */
+int layer_builder_feed(struct layer_builder *b, struct tar *t, const uint8_t *data, size_t size);
+
 /* After the last member. `tar_size` is the size of the whole plain stream. Lays everything out; from
  * here on no add. */
 int layer_builder_finish(struct layer_builder *b, uint64_t tar_size, uint64_t *ret_index_size,

@@ -1,0 +1,15 @@
+/* disk_use: how many bytes of the disk a file or a tree takes.
+ *
+ * Ownership  -
+ * Units      Bytes, in whole blocks: holes do not count.
+ * Errors     -; what cannot be looked at counts 0.
+ * Threads    Any.
+ * Source     fts(3), stat(2).
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* Links are not followed, other file systems not entered. */
+uint64_t disk_use_tree(const char *path);
+uint64_t disk_use_file(int dir_fd, const char *name);
