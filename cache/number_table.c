@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/limits.h"
 #include "base/report.h"
@@ -13,6 +14,8 @@
 #define LAYERS_MAX 65535u
 #define IMAGES_MAX 32767u
 #define LIST_MAX (1u << 20) /* numbers of layers of all images */
+#define TOUCH_SHIFT 20	    /* parts of 1 MiB */
+#define TOUCH_SLOTS 65536u
 
 static_assert(LAYERS_MAX < 1u << 26, "26 bits of a nodeid");
 static_assert(IMAGES_MAX < 1u << 18, "18 bits of a nodeid");
@@ -34,6 +37,7 @@ struct number_table {
 	struct layer_entry layers[LAYERS_MAX + 1]; /* number 0 is not used */
 	struct image_entry images[IMAGES_MAX + 1];
 	uint32_t list[LIST_MAX];
+	_Atomic uint32_t touched[TOUCH_SLOTS]; /* parts that share a slot look as young as the younger one */
 };
 
 int number_table_create(struct number_table **ret)
@@ -164,4 +168,24 @@ int number_table_image(const struct number_table *t, uint32_t number, const char
 	*ret_layers = t->list + e->first;
 	*ret_n_layers = e->n;
 	return 0;
+}
+
+static uint32_t touch_slot(uint32_t layer_number, uint64_t off)
+{
+	return (uint32_t)((off >> TOUCH_SHIFT) + layer_number * UINT64_C(40503)) % TOUCH_SLOTS;
+}
+
+void number_table_touch(const struct number_table *t, uint32_t layer_number, uint64_t off)
+{
+	_Atomic uint32_t *at = (_Atomic uint32_t *)(uintptr_t)&t->touched[touch_slot(layer_number, off)];
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (atomic_load_explicit(at, memory_order_relaxed) != (uint32_t)now.tv_sec)
+		atomic_store_explicit(at, (uint32_t)now.tv_sec, memory_order_relaxed);
+}
+
+uint32_t number_table_touched(const struct number_table *t, uint32_t layer_number, uint64_t off)
+{
+	return atomic_load_explicit(&t->touched[touch_slot(layer_number, off)], memory_order_relaxed);
 }

@@ -4,6 +4,9 @@
  * supervisor lives. The fetcher writes, the server reads. An entry is complete before its count is
  * raised (release / acquire), so a writer killed in the middle leaves nothing half-visible.
  *
+ * Beside them it holds when the parts of the layers' files were last read or filled, as far as the server is asked
+ * (what the kernel has in its cache it does not ask for): roughly, by a hash of fixed size.
+ *
  * Ownership  number_table_create() maps it; children inherit the mapping at the same address.
  * Units      Numbers start at 1.
  * Errors     -ENOSPC: full (reported: restart the server).
@@ -42,3 +45,8 @@ int number_table_find_layer(const struct number_table *t, const char *layer_key,
 /* For readdir and status: numbers run from 1 to these. */
 uint32_t number_table_n_layers(const struct number_table *t);
 uint32_t number_table_n_images(const struct number_table *t);
+
+/* The part of a layer file around `off` is in use now. Any process and thread. */
+void number_table_touch(const struct number_table *t, uint32_t layer_number, uint64_t off);
+/* When it was, in seconds of CLOCK_MONOTONIC; 0: not since the table was made. */
+uint32_t number_table_touched(const struct number_table *t, uint32_t layer_number, uint64_t off);

@@ -28,6 +28,7 @@
 
 struct serve_options {
 	const char *store_path, *run_path;
+	uint64_t budget;
 	int idle_seconds;
 	int ready_fd; /* -1: stay in the foreground */
 };
@@ -45,21 +46,50 @@ static int parse_number(const char *what, const char *text, int *ret)
 	return 0;
 }
 
+/* "20G", "512M", bytes, or "none". */
+static int parse_budget(const char *what, const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	unsigned int shift = 0;
+	char *end;
+	uint64_t n;
+
+	if (strcmp(text, "none") == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (*end && (unit = strchr(units, *end)) && end > text) {
+		shift = 10 * (unsigned int)(unit - units + 1);
+		end++;
+	}
+	if (errno || end == text || *end || text[0] < '0' || text[0] > '9' || n == 0 || n > UINT64_MAX >> shift >> 1)
+		return fail(EINVAL, "%s is '%s': it is a number of bytes, or one with K, M, G or T behind it, or \"none\"",
+			    what, text);
+	*ret = n << shift;
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct serve_options *o)
 {
 	static const struct option known[] = {
 		{"store", required_argument, NULL, 's'},
 		{"run-dir", required_argument, NULL, 'r'},
+		{"budget", required_argument, NULL, 'b'},
 		{"idle-timeout", required_argument, NULL, 'i'},
 		{"ready-fd", required_argument, NULL, 'f'},
 		{NULL, 0, NULL, 0},
 	};
-	const char *idle = getenv("LAZYRUN_IDLE_TIMEOUT");
+	const char *idle = getenv("LAZYRUN_IDLE_TIMEOUT"), *budget = getenv("LAZYRUN_BUDGET");
 	int c, r = 0;
 
 	*o = (struct serve_options){.idle_seconds = IDLE_SECONDS, .ready_fd = -1};
 	if (idle && idle[0])
 		r = parse_number("LAZYRUN_IDLE_TIMEOUT", idle, &o->idle_seconds);
+	if (r == 0 && budget && budget[0])
+		r = parse_budget("LAZYRUN_BUDGET", budget, &o->budget);
 	optind = 1;
 	while (r == 0 && (c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		if (c == 's')
@@ -68,6 +98,8 @@ static int parse(int argc, char **argv, struct serve_options *o)
 			o->run_path = optarg;
 		else if (c == 'i')
 			r = parse_number("--idle-timeout", optarg, &o->idle_seconds);
+		else if (c == 'b')
+			r = parse_budget("--budget", optarg, &o->budget);
 		else if (c == 'f')
 			r = parse_number("--ready-fd", optarg, &o->ready_fd);
 		else
@@ -192,7 +224,8 @@ static int serve(const struct serve_options *o)
 	_cleanup_(store_free) struct store *outside = NULL;
 	_cleanup_(store_free) struct store *store = NULL;
 	_cleanup_(fd_close) int store_lock_fd = -1, run_lock_fd = -1;
-	struct supervisor_setup setup = {.idle_seconds = o->idle_seconds, .ready_fd = o->ready_fd};
+	struct supervisor_setup setup = {
+		.budget = o->budget, .idle_seconds = o->idle_seconds, .ready_fd = o->ready_fd};
 	int r = store_open(o->store_path, o->run_path, true, &outside);
 
 	if (r == 0)

@@ -6,12 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/report.h"
 #include "fetch/transport.h"
 
 #define SERVER_MS 1000
+#define BUDGET_MAX (UINT64_C(20) << 30)
+
+/* A tenth of the file system, and not more than anybody would miss. */
+static uint64_t default_budget(const struct store *s)
+{
+	struct statvfs st;
+	uint64_t size;
+
+	if (fstatvfs(s->store_fd, &st) < 0)
+		return BUDGET_MAX;
+	size = (uint64_t)st.f_blocks * st.f_frsize / 10;
+	return size < BUDGET_MAX ? size : BUDGET_MAX;
+}
 
 int context_new(const struct fetcher_setup *setup, struct context **ret)
 {
@@ -24,6 +38,7 @@ int context_new(const struct fetcher_setup *setup, struct context **ret)
 	c->setup = setup;
 	c->store = setup->store;
 	c->numbers = setup->numbers;
+	c->budget = setup->budget ? setup->budget : default_budget(setup->store);
 	c->n_cores = cores < 1 ? 1 : (unsigned int)cores;
 	pthread_mutex_init(&c->store_lock, NULL);
 	pthread_rwlock_init(&c->ensure_lock, NULL);

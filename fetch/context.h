@@ -28,6 +28,7 @@ struct context {
 	struct layer_table *layers;
 	struct holds *holds;
 	unsigned int n_cores;
+	uint64_t budget; /* bytes of the disk; UINT64_MAX: none */
 	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time; guards pending */
 	struct pending *pending;
 	pthread_rwlock_t ensure_lock; /* shared by who makes an image, from its first blob to its name; gc has it alone */

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 #include "cache/number_table.h"
 #include "cache/store.h"
@@ -19,6 +20,7 @@ struct fetcher_setup {
 	struct number_table *numbers;
 	int command_fd; /* SOCK_SEQPACKET to the supervisor: packets of base/message.h, relayed */
 	int need_fd;	/* SOCK_SEQPACKET to the server: packets of fetch/need.h */
+	uint64_t budget; /* of the disk, in bytes; 0: the default, UINT64_MAX: none */
 	int idle_seconds;  /* after so long without use MESSAGE_IDLE is sent; 0: never */
 	const int *supervisor_pid, *server_pid; /* in shared memory, for status */
 	const atomic_uint *n_invalidated;	/* the same: images that it has let go of */

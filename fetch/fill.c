@@ -112,6 +112,7 @@ static int fill_span(struct fill *f, const struct item *item)
 	r = layer_store_put(item->layer, plain, span.size, span.off);
 	if (r < 0)
 		return fail(-r, "layer %s cannot be written in %s: %s", key, f->context->store->store_path, strerror(-r));
+	number_table_touch(f->context->numbers, item->number, span.off);
 	f->spans++;
 	f->bytes += span.packed_size;
 	return 0;

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/report.h"
+#include "fetch/budget.h"
 #include "fetch/sync_step.h"
 
 #define QUIET_MS 2000 /* nothing was asked for so long: idle */
@@ -21,6 +22,7 @@ struct idle {
 	uint64_t work_seen;   /* requests and spans so far, at the last tick */
 	int64_t busy_last;    /* clock_ms() of the last tick at which something was done */
 	bool round_due;	      /* something was done since the last whole round */
+	atomic_bool whole;    /* the present round goes through all steps, not only the budget */
 	atomic_bool running;  /* a thread is at it */
 	atomic_bool busy;     /* somebody asks again: the thread leaves after its present step */
 };
@@ -50,7 +52,9 @@ static void *run(void *argument)
 {
 	struct idle *i = argument;
 
-	run_steps(i);
+	budget_hold(i->context);
+	if (atomic_load(&i->whole))
+		run_steps(i);
 	atomic_store(&i->running, false);
 	return NULL;
 }
@@ -67,18 +71,19 @@ static bool something_was_done(struct idle *i)
 	return done;
 }
 
-static void start(struct idle *i)
+static void start(struct idle *i, bool whole)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
 
+	atomic_store(&i->whole, whole);
 	atomic_store(&i->running, true);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, IDLE_STACK);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	if (pthread_create(&thread, &attributes, run, i) != 0)
 		atomic_store(&i->running, false);
-	else
+	else if (whole)
 		i->round_due = false;
 	pthread_attr_destroy(&attributes);
 }
@@ -91,8 +96,13 @@ void idle_tick(struct idle *i)
 	if (busy) {
 		i->busy_last = clock_ms();
 		i->round_due = true;
-	} else if (i->round_due && !atomic_load(&i->running) && clock_ms() - i->busy_last >= QUIET_MS)
-		start(i);
+	}
+	if (atomic_load(&i->running))
+		return;
+	if (busy)
+		start(i, false); /* bytes came, perhaps too many */
+	else if (i->round_due && clock_ms() - i->busy_last >= QUIET_MS)
+		start(i, true);
 }
 
 /* The supervisor waits a little, then kills: what is not done by then is fetched again after a crash. */

@@ -124,6 +124,7 @@ static int run_child(struct supervisor *s, enum role role, int command_fd)
 					.numbers = s->numbers,
 					.command_fd = command_fd,
 					.need_fd = s->need_fds[FETCHER],
+					.budget = s->setup->budget,
 					.idle_seconds = s->setup->idle_seconds,
 					.supervisor_pid = &s->control->supervisor_pid,
 					.server_pid = &s->control->server_pid,

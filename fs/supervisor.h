@@ -12,11 +12,13 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "cache/store.h"
 
 struct supervisor_setup {
 	struct store *store;
+	uint64_t budget;  /* fetch/fetcher.h */
 	int idle_seconds; /* 0: never leaves by itself */
 	int ready_fd;	  /* -1: stay with the terminal; else standard output and error move to <run>/log, and
 			     then SUPERVISOR_READY is written here */
