@@ -1,16 +1,23 @@
 /* A span table is checked as a whole when it is loaded; then spans are found by binary search in its bytes.
  *
  * Byte layout, little-endian:
- *     8  magic "lrspans1"
+ *     8  magic "lrspans2"
  *     8  number of spans
- *    72  each span, ascending, from 0 to the end of the layer file without a gap:
- *           8  off          a multiple of 4096
+ *     8  1: a foreign table, whose spans may lie anywhere, with gaps; 0: they go, each but the last to a
+ *        multiple of 4096, from 0 to the end of the layer file without a gap
+ *    88  each span, ascending; a field that its kind has no use for is 0:
+ *           8  off
  *           8  size         more than 0
- *           8  packed_off   0 where the kind has no packed bytes, as is packed_size
+ *           8  packed_off
  *           8  packed_size
- *           4  kind         enum span_kind
- *           4  zero
- *          32  sha256 of the plain bytes
+ *           8  skip
+ *           8  window_off
+ *           4  window_size
+ *           1  kind         enum span_kind
+ *           1  bits
+ *           1  digest_of    enum span_digest
+ *           1  zero
+ *          32  sha256
  */
 #include "format/span_table.h"
 
@@ -24,51 +31,74 @@
 #include "base/fd.h"
 #include "base/limits.h"
 
-#define MAGIC "lrspans1"
+#define MAGIC "lrspans2"
 #define SPAN_ALIGN 4096u
 
 struct disk_header {
 	char magic[8];
 	uint64_t n;
+	uint64_t foreign;
 } __attribute__((packed));
-static_assert(sizeof(struct disk_header) == 16, "span table header");
+static_assert(sizeof(struct disk_header) == 24, "span table header");
 
 struct disk_span {
 	uint64_t off;
 	uint64_t size;
 	uint64_t packed_off;
 	uint64_t packed_size;
-	uint32_t kind;
-	uint32_t zero;
+	uint64_t skip;
+	uint64_t window_off;
+	uint32_t window_size;
+	uint8_t kind;
+	uint8_t bits;
+	uint8_t digest_of;
+	uint8_t zero;
 	uint8_t sha256[32];
 } __attribute__((packed));
-static_assert(sizeof(struct disk_span) == 72, "span of a span table");
+static_assert(sizeof(struct disk_span) == 88, "span of a span table");
 
 struct span_table {
 	const uint8_t *spans;
 	size_t n;
+	bool foreign;
 	uint64_t layer_file_size;
 };
+
+static bool checkpoint_is_right(const struct span *s)
+{
+	if (s->kind != SPAN_GZIP)
+		return s->bits == 0 && s->window_off == 0 && s->window_size == 0;
+	return s->bits < 8 && s->window_size <= LIMIT_WINDOW_SIZE && s->window_off <= LIMIT_BLOB_SIZE &&
+	       (s->window_size || s->window_off == 0);
+}
 
 /* Whether the packed range makes sense for the kind, and stays inside what a blob can be. */
 static bool packed_is_right(const struct span *s)
 {
+	if (!checkpoint_is_right(s) || s->digest_of > SPAN_DIGEST_PACKED)
+		return false;
 	switch (s->kind) {
 	case SPAN_COPY:
-		return s->packed_off == 0 && s->packed_size == 0;
+		return s->packed_off == 0 && s->packed_size == 0 && s->skip == 0;
 	case SPAN_NONE: /* what it will be when it gets its digest */
 	case SPAN_STORED:
 		/* A tar may end inside its last page; zeros follow it there. */
-		return s->packed_size <= s->size && s->size - s->packed_size < SPAN_ALIGN &&
-		       s->packed_off <= LIMIT_LAYER_FILE_SIZE;
+		return s->packed_size <= s->size && s->size - s->packed_size < SPAN_ALIGN && s->skip == 0 &&
+		       s->size <= LIMIT_SPAN_SIZE && s->packed_off <= LIMIT_LAYER_FILE_SIZE;
+	case SPAN_GZIP:
+	case SPAN_GZIP_MEMBER:
+	case SPAN_ZSTD:
+		return s->packed_size > 0 && s->packed_size <= LIMIT_SPAN_SIZE && s->packed_off <= LIMIT_BLOB_SIZE &&
+		       s->size <= LIMIT_SPAN_SIZE && s->skip <= LIMIT_SPAN_SIZE;
 	}
 	return false;
 }
 
-static bool span_is_right(const struct span *s, uint64_t off, uint64_t layer_file_size)
+static bool span_is_right(const struct span *s, bool foreign, uint64_t off, uint64_t layer_file_size)
 {
-	return s->off == off && off % SPAN_ALIGN == 0 && s->size > 0 && s->size <= layer_file_size - off &&
-	       packed_is_right(s);
+	if (foreign ? s->off < off : s->off != off || off % SPAN_ALIGN)
+		return false;
+	return s->off <= layer_file_size && s->size > 0 && s->size <= layer_file_size - s->off && packed_is_right(s);
 }
 
 int span_table_load(const void *data, size_t size, uint64_t layer_file_size, struct span_table **ret)
@@ -84,23 +114,24 @@ int span_table_load(const void *data, size_t size, uint64_t layer_file_size, str
 	memcpy(&header, data, sizeof(header));
 	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0 ||
 	    le64toh(header.n) != (size - sizeof(header)) / sizeof(struct disk_span) ||
-	    (size - sizeof(header)) % sizeof(struct disk_span))
+	    (size - sizeof(header)) % sizeof(struct disk_span) || le64toh(header.foreign) > 1)
 		return -EBADMSG;
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return -ENOMEM;
 	t->spans = (const uint8_t *)data + sizeof(header);
 	t->n = le64toh(header.n);
+	t->foreign = header.foreign;
 	t->layer_file_size = layer_file_size;
 	for (size_t i = 0; i < t->n; i++) {
 		struct span s;
 
 		span_table_get(t, i, &s);
-		if (!span_is_right(&s, off, layer_file_size))
+		if (!span_is_right(&s, t->foreign, off, layer_file_size))
 			return -EBADMSG;
-		off += s.size;
+		off = s.off + s.size;
 	}
-	if (off != layer_file_size)
+	if (!t->foreign && off != layer_file_size)
 		return -EBADMSG;
 	*ret = TAKE(t);
 	return 0;
@@ -110,6 +141,11 @@ void span_table_free(struct span_table **t)
 {
 	free(*t);
 	*t = NULL;
+}
+
+bool span_table_is_foreign(const struct span_table *t)
+{
+	return t->foreign;
 }
 
 size_t span_table_count(const struct span_table *t)
@@ -126,9 +162,14 @@ void span_table_get(const struct span_table *t, size_t i, struct span *ret)
 	*ret = (struct span){
 		.off = le64toh(d.off),
 		.size = le64toh(d.size),
-		.kind = le32toh(d.kind),
+		.kind = d.kind,
 		.packed_off = le64toh(d.packed_off),
 		.packed_size = le64toh(d.packed_size),
+		.skip = le64toh(d.skip),
+		.bits = d.bits,
+		.window_off = le64toh(d.window_off),
+		.window_size = le32toh(d.window_size),
+		.digest_of = d.digest_of,
 		.digest.algorithm = DIGEST_SHA256,
 	};
 	memcpy(ret->digest.bytes, d.sha256, sizeof(d.sha256));
@@ -136,20 +177,20 @@ void span_table_get(const struct span_table *t, size_t i, struct span *ret)
 
 int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index)
 {
-	size_t low = 0, high = t->n; /* spans[low].off <= off < spans[high].off */
+	size_t low = 0, high = t->n; /* all before `low` end at or before off, all from `high` on behind it */
 
-	if (off >= t->layer_file_size)
-		return -ENODATA;
-	while (high - low > 1) {
+	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		struct span s;
 
 		span_table_get(t, middle, &s);
-		if (s.off <= off)
-			low = middle;
+		if (s.off + s.size <= off)
+			low = middle + 1;
 		else
 			high = middle;
 	}
+	if (low == t->n)
+		return -ENODATA;
 	*ret_index = low;
 	return 0;
 }
@@ -162,12 +203,17 @@ int span_table_add(struct span_table_builder *b, const struct span *span)
 		.size = htole64(span->size),
 		.packed_off = htole64(span->packed_off),
 		.packed_size = htole64(span->packed_size),
-		.kind = htole32(span->kind),
+		.skip = htole64(span->skip),
+		.window_off = htole64(span->window_off),
+		.window_size = htole32(span->window_size),
+		.kind = (uint8_t)span->kind,
+		.bits = span->bits,
+		.digest_of = (uint8_t)span->digest_of,
 	};
 	int r;
 
 	assert(span->digest.algorithm == DIGEST_SHA256);
-	assert(span_is_right(span, b->next_off, LIMIT_LAYER_FILE_SIZE));
+	assert(span_is_right(span, b->foreign, b->next_off, LIMIT_LAYER_FILE_SIZE));
 	memcpy(d.sha256, span->digest.bytes, sizeof(d.sha256));
 	if (b->n == 0) {
 		b->out.size = 0;
@@ -178,14 +224,14 @@ int span_table_add(struct span_table_builder *b, const struct span *span)
 	r = bytes_append(&b->out, &d, sizeof(d));
 	if (r < 0)
 		return r;
-	b->next_off += span->size;
+	b->next_off = span->off + span->size;
 	b->n++;
 	return 0;
 }
 
 int span_table_finish(struct span_table_builder *b, struct bytes *ret)
 {
-	struct disk_header header = {.magic = MAGIC, .n = htole64(b->n)};
+	struct disk_header header = {.magic = MAGIC, .n = htole64(b->n), .foreign = htole64(b->foreign)};
 	int r = b->n == 0 ? bytes_append(&b->out, &header, sizeof(header)) : 0;
 
 	if (r < 0)

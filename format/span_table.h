@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,15 +25,29 @@ enum span_kind {
 			    the last page; packed_off counts in the uncompressed blob (the tar), whose
 			    digest is the layer's diffID */
 	SPAN_COPY = 2,	 /* expanded sparse bytes: filled together with what they were copied from */
+	SPAN_GZIP = 3,	 /* raw deflate from a checkpoint; packed bytes begin with the byte that holds its
+			    first bits, and may go on into further gzip members */
+	SPAN_GZIP_MEMBER = 4, /* whole gzip members, the first beginning at packed_off */
+	SPAN_ZSTD = 5,	      /* whole zstd frames, the first beginning at packed_off */
+};
+
+enum span_digest {
+	SPAN_DIGEST_PLAIN = 0,	/* of the `size` plain bytes, zeros at the end included */
+	SPAN_DIGEST_PACKED = 1, /* of the packed bytes (SOCI) */
 };
 
 struct span {
-	uint64_t off; /* in the layer file, a multiple of 4096 */
+	uint64_t off; /* in the layer file, a multiple of 4096 unless the table is a foreign one */
 	uint64_t size;
 	enum span_kind kind;
 	uint64_t packed_off;
 	uint64_t packed_size;
-	struct digest digest; /* sha256 of the `size` plain bytes, zeros at the end included */
+	uint64_t skip; /* plain bytes that decoding gives before the span's first one: dropped */
+	uint8_t bits; /* SPAN_GZIP: of the first packed byte that belong to what is before, 0 to 7 */
+	uint64_t window_off;  /* SPAN_GZIP: where the checkpoint's window, one zstd frame, lies in the windows */
+	uint32_t window_size; /* 0: the checkpoint needs none */
+	enum span_digest digest_of;
+	struct digest digest; /* sha256 */
 };
 
 struct span_table;
@@ -42,13 +57,18 @@ void span_table_free(struct span_table **t);
 size_t span_table_count(const struct span_table *t);
 void span_table_get(const struct span_table *t, size_t i, struct span *ret);
 
-/* Finds the span that holds byte `off` of the layer file. -ENODATA past the end is expected. */
+/* Whether it is another format's: spans lie anywhere, and what lies between them is zeros and never fetched. */
+bool span_table_is_foreign(const struct span_table *t);
+
+/* Finds the span that holds byte `off` of the layer file, or the next one when none does. -ENODATA behind the last
+ * one is expected. */
 int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index);
 
-/* Building: spans are added in ascending order without gaps, then the bytes are handed out. Each but
- * the last ends at a multiple of 4096. */
+/* Building: spans are added in ascending order, then the bytes are handed out. Unless `foreign` was set
+ * before the first one, they have no gaps, and each but the last ends at a multiple of 4096. */
 struct span_table_builder {
 	struct bytes out;
+	bool foreign;
 	uint64_t next_off;
 	size_t n;
 };

@@ -84,7 +84,7 @@ static void make_layer(struct fixture *f)
 	assert_int_equal(layer_file_size, TAR_SIZE);
 	assert_int_equal(layer_new_open(f->store, &n), 0);
 	for (uint64_t off = 0; off < TAR_SIZE; off += SPAN_SIZE) {
-		struct span s = {off, SPAN_SIZE, SPAN_STORED, off, SPAN_SIZE, {0}};
+		struct span s = {.off = off, .size = SPAN_SIZE, .kind = SPAN_STORED, .packed_off = off, .packed_size = SPAN_SIZE};
 
 		hash_bytes(piece, SPAN_SIZE, &s.digest);
 		assert_int_equal(layer_new_write(n, piece, SPAN_SIZE, off), 0);

@@ -60,6 +60,51 @@ static void finds_the_span_of_each_byte(void **state)
 	assert_int_equal(span_table_at(t, UINT64_MAX, &i), -ENODATA);
 }
 
+static void keeps_every_field(void **state)
+{
+	_cleanup_(span_table_builder_free) struct span_table_builder builder = {.foreign = true};
+	_cleanup_(span_table_free) struct span_table *t = NULL;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	const struct span in[] = {
+		{.off = 512, .size = 3000, .kind = SPAN_GZIP_MEMBER, .packed_size = 900, .digest_of = SPAN_DIGEST_PACKED},
+		{.off = 4096, .size = 10, .kind = SPAN_ZSTD, .packed_off = 900, .packed_size = 30, .skip = 7},
+		{.off = 5000, .size = 50000, .kind = SPAN_GZIP, .packed_off = 930, .packed_size = 40, .skip = 9,
+		 .bits = 7, .window_off = 12, .window_size = 34},
+	};
+	struct span out;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		struct span s = in[i];
+
+		s.digest.algorithm = DIGEST_SHA256;
+		assert_int_equal(span_table_add(&builder, &s), 0);
+	}
+	assert_int_equal(span_table_finish(&builder, &b), 0);
+	assert_int_equal(span_table_load(b.data, b.size, 60000, &t), 0);
+	assert_true(span_table_is_foreign(t));
+	for (i = 0; i < 3; i++) {
+		span_table_get(t, i, &out);
+		assert_int_equal(out.off, in[i].off);
+		assert_int_equal(out.size, in[i].size);
+		assert_int_equal(out.kind, in[i].kind);
+		assert_int_equal(out.packed_off, in[i].packed_off);
+		assert_int_equal(out.packed_size, in[i].packed_size);
+		assert_int_equal(out.skip, in[i].skip);
+		assert_int_equal(out.bits, in[i].bits);
+		assert_int_equal(out.window_off, in[i].window_off);
+		assert_int_equal(out.window_size, in[i].window_size);
+		assert_int_equal(out.digest_of, in[i].digest_of);
+	}
+	/* What lies in no span is followed by the next one. */
+	assert_int_equal(span_table_at(t, 0, &i), 0);
+	assert_int_equal(i, 0);
+	assert_int_equal(span_table_at(t, 3512, &i), 0);
+	assert_int_equal(i, 1);
+	assert_int_equal(span_table_at(t, 55000, &i), -ENODATA);
+}
+
 static void an_empty_layer_has_an_empty_table(void **state)
 {
 	_cleanup_(span_table_builder_free) struct span_table_builder builder = {0};
@@ -82,16 +127,20 @@ static void refuses_hostile_tables(void **state)
 		{0, 1, "x"},
 		{8, 8, {N + 1}},
 		{8, 8, {N, 0, 0, 0, 0, 0, 0, 0x80}},
-		{16, 8, {1}},				 /* does not begin at 0 */
-		{16 + 72, 8, {0, 0x10}},		 /* overlaps */
-		{16 + 72, 8, {0, 0x30}},		 /* a gap */
-		{16 + 8, 8, {0}},			 /* empty */
-		{16 + 8, 8, {1, 0x20}},			 /* not at a page */
-		{16 + 8, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}}, /* wraps */
-		{16 + 16, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}},
-		{16 + 24, 8, {1, 0x20}},
-		{16 + 24, 8, {0, 0x10}},
-		{16 + 32, 4, {3}},
+		{24, 8, {1}},				 /* does not begin at 0 */
+		{24 + 88, 8, {0, 0x10}},		 /* overlaps */
+		{24 + 88, 8, {0, 0x30}},		 /* a gap */
+		{24 + 8, 8, {0}},			 /* empty */
+		{24 + 8, 8, {1, 0x20}},			 /* not at a page */
+		{24 + 8, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}}, /* wraps */
+		{24 + 16, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}},
+		{24 + 24, 8, {1, 0x20}},
+		{24 + 24, 8, {0, 0x10}},
+		{24 + 52, 1, {6}},			 /* no such kind */
+		{24 + 53, 1, {1}},			 /* bits without a checkpoint */
+		{24 + 54, 1, {2}},
+		{24 + 32, 8, {1}},			 /* skips in what is stored */
+		{16, 1, {2}},
 	};
 	struct span_table *t = NULL;
 
@@ -117,6 +166,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_the_span_of_each_byte),
+		cmocka_unit_test(keeps_every_field),
 		cmocka_unit_test(an_empty_layer_has_an_empty_table),
 		cmocka_unit_test(refuses_hostile_tables),
 	};
