@@ -53,6 +53,9 @@ enum message_kind {
 				remember[0] != 0: leave in any case */
 	MESSAGE_JOIN = 7,    /* command -> supervisor: answered with this kind and, as SCM_RIGHTS, the user
 				and mount namespace descriptors (none for root) */
+	MESSAGE_REPLACE = 8, /* command -> supervisor: to be executed in its place, the program that comes as
+				SCM_RIGHTS; behind the head stands its struct kept_format (fs/kept.h), no JSON.
+				Answered with LAST */
 };
 
 struct message_head {

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "base/limits.h"
 #include "base/report.h"
+#include "base/shared.h"
 
 #define LAYERS_MAX 65535u
 #define IMAGES_MAX 32767u
@@ -40,15 +40,29 @@ struct number_table {
 	_Atomic uint32_t touched[TOUCH_SLOTS]; /* parts that share a slot look as young as the younger one */
 };
 
-int number_table_create(struct number_table **ret)
+int number_table_create(int *ret_fd, struct number_table **ret)
 {
-	void *at = mmap(NULL, sizeof(struct number_table), PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *at;
+	int r = shared_make("lazyrun-numbers", sizeof(struct number_table), ret_fd, &at);
 
-	if (at == MAP_FAILED)
-		return fail(errno, "no memory for the table of layer and image numbers: %s", strerror(errno));
-	*ret = at;
-	return 0;
+	if (r == 0)
+		*ret = at;
+	return r;
+}
+
+int number_table_again(int fd, struct number_table **ret)
+{
+	void *at;
+	int r = shared_map(fd, sizeof(struct number_table), &at);
+
+	if (r == 0)
+		*ret = at;
+	return r;
+}
+
+size_t number_table_size(void)
+{
+	return sizeof(struct number_table);
 }
 
 uint32_t number_table_n_layers(const struct number_table *t)

@@ -7,7 +7,8 @@
  * Beside them it holds when the parts of the layers' files were last read or filled, as far as the server is asked
  * (what the kernel has in its cache it does not ask for): roughly, by a hash of fixed size.
  *
- * Ownership  number_table_create() maps it; children inherit the mapping at the same address.
+ * Ownership  number_table_create() maps it; children inherit the mapping at the same address. The
+ *            descriptor is the caller's.
  * Units      Numbers start at 1.
  * Errors     -ENOSPC: full (reported: restart the server).
  * Threads    One writing thread; any number of readers.
@@ -24,7 +25,10 @@
 
 struct number_table;
 
-int number_table_create(struct number_table **ret);
+int number_table_create(int *ret_fd, struct number_table **ret);
+/* The same table in another program: serve --replace. It is laid out alike where the size is the same. */
+int number_table_again(int fd, struct number_table **ret);
+size_t number_table_size(void);
 
 /* Finds or appends. A removed entry is never found again: it gets a new number. */
 int number_table_add_layer(struct number_table *t, const char *layer_key, uint32_t *ret_number);

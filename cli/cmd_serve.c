@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,6 +21,7 @@
 #include "base/report.h"
 #include "cache/boot.h"
 #include "cli/command_table.h"
+#include "cli/replace.h"
 #include "fs/namespace.h"
 #include "fs/scope.h"
 #include "fs/supervisor.h"
@@ -30,7 +34,9 @@ struct serve_options {
 	const char *store_path, *run_path;
 	uint64_t budget;
 	int idle_seconds;
-	int ready_fd; /* -1: stay in the foreground */
+	int ready_fd;  /* -1: stay in the foreground */
+	int resume_fd; /* what another program handed over; -1: a start */
+	bool replace;
 };
 
 static int parse_number(const char *what, const char *text, int *ret)
@@ -80,12 +86,14 @@ static int parse(int argc, char **argv, struct serve_options *o)
 		{"budget", required_argument, NULL, 'b'},
 		{"idle-timeout", required_argument, NULL, 'i'},
 		{"ready-fd", required_argument, NULL, 'f'},
+		{"replace", no_argument, NULL, 'R'},
+		{"resume", required_argument, NULL, 'm'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *idle = getenv("LAZYRUN_IDLE_TIMEOUT"), *budget = getenv("LAZYRUN_BUDGET");
 	int c, r = 0;
 
-	*o = (struct serve_options){.idle_seconds = IDLE_SECONDS, .ready_fd = -1};
+	*o = (struct serve_options){.idle_seconds = IDLE_SECONDS, .ready_fd = -1, .resume_fd = -1};
 	if (idle && idle[0])
 		r = parse_number("LAZYRUN_IDLE_TIMEOUT", idle, &o->idle_seconds);
 	if (r == 0 && budget && budget[0])
@@ -102,6 +110,10 @@ static int parse(int argc, char **argv, struct serve_options *o)
 			r = parse_budget("--budget", optarg, &o->budget);
 		else if (c == 'f')
 			r = parse_number("--ready-fd", optarg, &o->ready_fd);
+		else if (c == 'm')
+			r = parse_number("--resume", optarg, &o->resume_fd);
+		else if (c == 'R')
+			o->replace = true;
 		else
 			r = -EINVAL;
 	}
@@ -225,7 +237,7 @@ static int serve(const struct serve_options *o)
 	_cleanup_(store_free) struct store *store = NULL;
 	_cleanup_(fd_close) int store_lock_fd = -1, run_lock_fd = -1;
 	struct supervisor_setup setup = {
-		.budget = o->budget, .idle_seconds = o->idle_seconds, .ready_fd = o->ready_fd};
+		.budget = o->budget, .idle_seconds = o->idle_seconds, .ready_fd = o->ready_fd, .resume_fd = -1};
 	int r = store_open(o->store_path, o->run_path, true, &outside);
 
 	if (r == 0)
@@ -261,6 +273,43 @@ static int serve(const struct serve_options *o)
 	return supervisor_run(&setup);
 }
 
+/* Executed by a supervisor in its own place (kept.h): all is as it was there, but the program. */
+static int resume(const struct serve_options *o)
+{
+	_cleanup_(store_free) struct store *store = NULL;
+	struct supervisor_setup setup = {.ready_fd = -1, .resume_fd = o->resume_fd};
+	int r;
+
+	prctl(PR_SET_NAME, "lazyrun-image");
+	report_init("lazyrun supervisor");
+	r = store_open(o->store_path, o->run_path, false, &store);
+	if (r < 0)
+		return r;
+	setup.store = store;
+	return supervisor_run(&setup);
+}
+
+/* What the starter was told to ignore or allowed to use is none of ours either. */
+static void reset_process(void)
+{
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	for (int i = 0; i < RLIM_NLIMITS; i++) {
+		struct rlimit limit;
+
+		if (i == RLIMIT_STACK || i == RLIMIT_CORE || getrlimit(i, &limit) < 0)
+			continue;
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(i, &limit);
+	}
+}
+
 int cmd_serve(int argc, char **argv)
 {
 	struct serve_options o;
@@ -268,7 +317,12 @@ int cmd_serve(int argc, char **argv)
 
 	if (r < 0)
 		return r;
+	if (o.resume_fd >= 0)
+		return resume(&o);
+	if (o.replace)
+		return replace_server(o.store_path, o.run_path);
 	umask(077);
+	reset_process();
 	if (o.ready_fd >= 0) {
 		r = become_daemon();
 		if (r < 0)

@@ -58,7 +58,8 @@ static const struct command commands[] = {
 	 "lazyrun doctor"},
 	{"version", COMMAND_IMAGE, "", "show the versions of lazyrun and of its libraries", NULL},
 	{"help", COMMAND_RUNTIME, "[COMMAND]", "this text, or a command's own", "lazyrun help run"},
-	{"serve", COMMAND_HIDDEN, "[FLAGS]", "the server; every command starts it when it is needed", NULL},
+	{"serve", COMMAND_HIDDEN, "[--replace]", "the server; every command starts it when it is needed",
+	 "lazyrun serve --replace        (the running server goes on as this program)"},
 	/* Planned; in the order of issues to come. */
 	{"create", COMMAND_PLANNED, "", "OCI runtime: create a container from a bundle", NULL},
 	{"start", COMMAND_PLANNED, "", "OCI runtime: start a created container", NULL},

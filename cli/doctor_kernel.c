@@ -40,9 +40,9 @@ static void check_version(struct doctor_report *r)
 	}
 	doctor_add(r, "kernel", DOCTOR_OK, "Linux %s", u.release);
 	if (at_least(6, 9)) {
-		doctor_add(r, "fuse resend", DOCTOR_OK, "reads that wait survive a crash of the server");
+		doctor_add(r, "fuse resend", DOCTOR_OK, "containers survive a crash of the server");
 	} else {
-		doctor_add(r, "fuse resend", DOCTOR_WARN, "a crash of the server fails the reads that wait then");
+		doctor_add(r, "fuse resend", DOCTOR_WARN, "a crash of the server ends its mount, and with it what runs there");
 		doctor_remedy(r, "Linux 6.9 or newer (FUSE_NOTIFY_RESEND)");
 	}
 	if (at_least(6, 12)) {

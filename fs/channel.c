@@ -146,15 +146,29 @@ int channel_start(struct fuse_session *se, struct control *control, int dev_fd, 
 			return r;
 	}
 	replay_init(se, control);
+	/* Who waits for an answer that nobody can give would wait for ever: better the end, of which they hear. */
 	if (successor && !resend(dev_fd))
-		fail(errno,
-		     "requests that the server before this one had read cannot be had again (%s; Linux 6.9 can): "
-		     "their readers wait until they are killed",
-		     strerror(errno));
+		return fail(ENODEV, "the server died, and this kernel does not send again what it had read (%s; Linux 6.9 "
+				    "does): the mount ends, and with it what runs on it; the next start makes a new one",
+			    strerror(errno));
 	self = (struct worker){se, dev_fd, end_fd};
 	r = start_workers();
 	if (r < 0)
 		return r;
 	*ret_end_fd = TAKE_FD(end_fd);
 	return 0;
+}
+
+void channel_expire(uint64_t parent_nodeid, const char *name)
+{
+	struct fuse_notify_inval_entry_out entry = {
+		.parent = parent_nodeid, .namelen = (uint32_t)strlen(name), .flags = FUSE_EXPIRE_ONLY};
+	struct fuse_out_header h = {.error = FUSE_NOTIFY_INVAL_ENTRY};
+	struct iovec parts[] = {
+		{&h, sizeof(h)}, {&entry, sizeof(entry)}, {(void *)(uintptr_t)name, entry.namelen + 1}};
+
+	h.len = (uint32_t)(sizeof(h) + sizeof(entry) + entry.namelen + 1);
+	/* ENOENT: the kernel does not know it. */
+	if (writev(self.dev_fd, parts, 3) < 0 && errno != ENOENT && errno != ENOTDIR)
+		report_note("the kernel is not told that %s was removed: %s", name, strerror(errno));
 }

@@ -6,8 +6,7 @@
  *
  * Ownership  Borrows session, control page and descriptor. One channel in a process.
  * Units      -
- * Errors     Reported. A kernel before Linux 6.9 cannot send again: what its predecessor had read then
- *            stays unanswered until its readers are killed.
+ * Errors     Reported. -ENODEV: the mount is gone, or must end: a kernel before Linux 6.9 cannot send again.
  * Threads    channel_start() makes the workers. They end when the mount is gone.
  * Source     linux/fuse.h (FUSE_NOTIFY_RESEND, Linux 6.9); libfuse fuse_session_custom_io(); KERNEL.md C.
  */
@@ -21,3 +20,7 @@
 /* Returns when INIT is done and the workers run. *ret_end_fd (an eventfd) becomes readable when the
  * mount is gone. */
 int channel_start(struct fuse_session *se, struct control *control, int dev_fd, int *ret_end_fd);
+
+/* The kernel looks this entry up again before it uses what it remembers under the name; it then lets go of it and
+ * all below, or finds it unchanged. Never waits for pages (before Linux 6.2 it does, and lets go at once). */
+void channel_expire(uint64_t parent_nodeid, const char *name);

@@ -2,8 +2,8 @@
 #include "fs/relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,25 +13,23 @@
 #include "base/limits.h"
 #include "base/message.h"
 #include "base/report.h"
+#include "base/shared.h"
+#include "fs/kept.h"
+#include "fs/relay_answer.h"
 #include "fs/remembered.h"
 
 #define CRASHES_MAX 3 /* of fetchers with a request in hand: then it is the request's fault */
 #define FETCHER_PACKETS_A_TURN 64      /* then the connections have theirs */
 
-struct packet {
-	struct message_head *data; /* and the text behind it */
-	size_t size;
-};
-
 struct connection {
 	uint32_t id; /* 0: the slot is free */
 	int fd;	     /* -1: closed, and the fetcher is yet to be told */
 	pid_t pid;   /* of the command */
-	struct packet request;
-	unsigned crashes;     /* of fetchers that had `request` */
-	bool sent;	      /* `request`, to this fetcher */
+	size_t request_size;  /* of what lies in `requests` at this slot; 0: nothing */
+	unsigned crashes;     /* of fetchers that had the request */
+	bool sent;	      /* the request, to this fetcher */
 	bool known;	      /* this fetcher has had a packet of it */
-	struct packet answer; /* the LAST packet, when its socket had no room */
+	size_t answer_size;   /* the same in `answers`: the LAST packet, when its socket had no room */
 };
 
 struct relay {
@@ -41,26 +39,35 @@ struct relay {
 	uint32_t newest_id;
 	bool fetcher_full; /* its socket had no room: wait for POLLOUT */
 	bool leave;
+	int program_fd;		/* what is to take over; -1 */
+	uint32_t replacing_id;	/* the connection that asked for that */
 	struct connection connections[RELAY_CONNECTIONS];
 	struct remembered remembered;
-	uint8_t buffer[LIMIT_MESSAGE_SIZE] __attribute__((aligned(8)));
+	_Alignas(4096) uint8_t buffer[LIMIT_MESSAGE_SIZE];
+	uint8_t requests[RELAY_CONNECTIONS][LIMIT_MESSAGE_SIZE]; /* by the connection's slot */
+	uint8_t answers[RELAY_CONNECTIONS][LIMIT_MESSAGE_SIZE];
 };
 
-static void packet_free(struct packet *p)
+static struct message_head *request_of(struct relay *r, const struct connection *c)
 {
-	free(p->data);
-	*p = (struct packet){0};
+	return (struct message_head *)r->requests[c - r->connections];
 }
 
-static int packet_copy(const void *data, size_t size, struct packet *ret)
+static struct message_head *answer_of(struct relay *r, const struct connection *c)
 {
-	struct message_head *copy = malloc(size);
+	return (struct message_head *)r->answers[c - r->connections];
+}
 
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, data, size);
-	*ret = (struct packet){copy, size};
-	return 0;
+static void drop_request(struct relay *r, struct connection *c)
+{
+	shared_release(request_of(r, c), c->request_size ? LIMIT_MESSAGE_SIZE : 0);
+	c->request_size = 0;
+}
+
+static void drop_answer(struct relay *r, struct connection *c)
+{
+	shared_release(answer_of(r, c), c->answer_size ? LIMIT_MESSAGE_SIZE : 0);
+	c->answer_size = 0;
 }
 
 static int make_listener(const struct store *store)
@@ -78,43 +85,77 @@ static int make_listener(const struct store *store)
 	return TAKE_FD(fd);
 }
 
-int relay_new(const struct store *store, int user_ns_fd, int mount_ns_fd, const struct control *control,
+int relay_new(const struct store *store, int user_ns_fd, int mount_ns_fd, const struct control *control, int *ret_fd,
 	      struct relay **ret)
 {
-	_cleanup_(relay_free) struct relay *r = calloc(1, sizeof(*r));
+	_cleanup_(relay_free) struct relay *r = NULL;
+	_cleanup_(fd_close) int memory_fd = -1;
+	void *at;
+	int err = shared_make("lazyrun-relay", sizeof(*r), &memory_fd, &at);
 
-	if (!r)
-		return -ENOMEM;
-	r->fetcher_fd = -1;
+	if (err < 0)
+		return err;
+	r = at;
+	r->fetcher_fd = r->listen_fd = r->program_fd = -1;
+	remembered_init(&r->remembered);
 	r->user_ns_fd = user_ns_fd;
 	r->mount_ns_fd = mount_ns_fd;
 	r->control = control;
 	r->listen_fd = make_listener(store);
 	if (r->listen_fd < 0)
 		return r->listen_fd;
+	*ret_fd = TAKE_FD(memory_fd);
 	*ret = TAKE(r);
 	return 0;
 }
 
+int relay_again(int memory_fd, const struct control *control, struct relay **ret)
+{
+	struct relay *r;
+	void *at;
+	int err = shared_map(memory_fd, sizeof(*r), &at);
+
+	if (err < 0)
+		return err;
+	r = at;
+	r->control = control;
+	*ret = r;
+	return 0;
+}
+
+size_t relay_size(void)
+{
+	return sizeof(struct relay);
+}
+
+size_t relay_descriptors(const struct relay *r, int fds[static RELAY_FDS_MAX])
+{
+	const int own[] = {r->listen_fd, r->fetcher_fd, r->program_fd};
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (own[i] >= 0)
+			fds[n++] = own[i];
+	for (size_t i = 0; i < RELAY_CONNECTIONS; i++)
+		if (r->connections[i].id && r->connections[i].fd >= 0)
+			fds[n++] = r->connections[i].fd;
+	return n;
+}
+
+void relay_unmap(struct relay **relay)
+{
+	shared_unmap(*relay, sizeof(**relay));
+	*relay = NULL;
+}
+
 void relay_free(struct relay **relay)
 {
-	struct relay *r = *relay;
+	int fds[RELAY_FDS_MAX];
+	size_t n = *relay ? relay_descriptors(*relay, fds) : 0;
 
-	if (!r)
-		return;
-	fd_close(&r->listen_fd);
-	fd_close(&r->fetcher_fd);
-	for (size_t i = 0; i < RELAY_CONNECTIONS; i++) {
-		struct connection *c = &r->connections[i];
-
-		if (c->id)
-			fd_close(&c->fd);
-		packet_free(&c->request);
-		packet_free(&c->answer);
-	}
-	remembered_free(&r->remembered);
-	free(r);
-	*relay = NULL;
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	relay_unmap(relay);
 }
 
 /* 1: sent. 0: no room now. Negative: the other side is gone. */
@@ -138,10 +179,11 @@ static bool send_fetcher(struct relay *r, const void *data, size_t size)
 
 static bool send_remembered(struct relay *r)
 {
+	const struct message_head *h;
 	struct remembered_packet *p;
 
-	while ((p = remembered_next(&r->remembered))) {
-		if (!send_fetcher(r, p->data, p->size))
+	while ((p = remembered_next(&r->remembered, &h))) {
+		if (!send_fetcher(r, h, p->size))
 			return false;
 		p->sent = true;
 	}
@@ -163,8 +205,8 @@ static void send_waiting(struct relay *r)
 			if (c->known && !send_fetcher(r, &gone, sizeof(gone)))
 				return;
 			*c = (struct connection){0};
-		} else if (c->request.data && !c->sent) {
-			if (!send_fetcher(r, c->request.data, c->request.size))
+		} else if (c->request_size && !c->sent) {
+			if (!send_fetcher(r, request_of(r, c), c->request_size))
 				return;
 			c->sent = c->known = true;
 		}
@@ -181,11 +223,11 @@ void relay_set_fetcher(struct relay *r, int command_fd)
 	send_waiting(r);
 }
 
-static void close_connection(struct connection *c)
+static void close_connection(struct relay *r, struct connection *c)
 {
 	fd_close(&c->fd);
-	packet_free(&c->request);
-	packet_free(&c->answer);
+	drop_request(r, c);
+	drop_answer(r, c);
 }
 
 static struct connection *find_connection(struct relay *r, uint32_t id)
@@ -202,13 +244,17 @@ static void deliver(struct relay *r, const struct message_head *h, size_t size)
 	struct connection *c = find_connection(r, h->connection);
 	int sent;
 
-	if (!c || !c->request.data)
+	if (!c || !c->request_size)
 		return; /* closed meanwhile, or answered by the fetcher before */
 	if (h->kind == MESSAGE_LAST)
-		packet_free(&c->request);
+		drop_request(r, c);
 	sent = send_packet(c->fd, h, size);
-	if (sent < 0 || (sent == 0 && h->kind == MESSAGE_LAST && packet_copy(h, size, &c->answer) < 0))
-		close_connection(c);
+	if (sent < 0) {
+		close_connection(r, c);
+	} else if (sent == 0 && h->kind == MESSAGE_LAST) {
+		memcpy(answer_of(r, c), h, size);
+		c->answer_size = size;
+	}
 }
 
 /* Names who is connected besides `asker`. Returns how many. */
@@ -232,21 +278,19 @@ static size_t list_users(const struct relay *r, uint32_t asker, char *text, size
 /* Only here is it known who is connected, so only here it is decided whether to leave. */
 static void decide_to_leave(struct relay *r, const struct message_head *idle)
 {
-	struct {
-		struct message_head head;
-		char text[256];
-	} answer = {{.magic = MESSAGE_MAGIC, .kind = MESSAGE_LAST, .connection = idle->connection}, "{\"errno\":0}"};
-	char users[100];
+	struct connection *asker = find_connection(r, idle->connection);
+	char users[100], text[RELAY_ANSWER_TEXT] = "";
 	size_t n = list_users(r, idle->connection, users, sizeof(users));
 
 	if (n == 0 || idle->remember[0])
 		r->leave = true;
 	else
-		snprintf(answer.text, sizeof(answer.text),
-			 "{\"errno\":%d,\"error\":\"in use by %zu running command%s (pid %s); wait, or use --force\"}",
-			 EBUSY, n, n > 1 ? "s" : "", users);
-	if (idle->connection)
-		deliver(r, &answer.head, sizeof(answer.head) + strlen(answer.text));
+		snprintf(text, sizeof(text), "in use by %zu running command%s (pid %s); wait, or use --force", n,
+			 n > 1 ? "s" : "", users);
+	if (!asker || !asker->request_size)
+		return; /* gone meanwhile, or the fetcher itself is idle */
+	drop_request(r, asker);
+	relay_answer_last(asker->fd, asker->id, r->leave ? 0 : EBUSY, text);
 }
 
 static bool receive_from_fetcher(struct relay *r)
@@ -276,19 +320,15 @@ void relay_end_fetcher(struct relay *r)
 }
 
 /* Who asked is told, and the packet is not given to another fetcher, neither now nor as a remembered one. */
-static void give_up(struct relay *r, const struct connection *c)
+static void give_up(struct relay *r, struct connection *c)
 {
-	struct {
-		struct message_head head;
-		char text[160];
-	} answer = {{.magic = MESSAGE_MAGIC, .kind = MESSAGE_LAST, .connection = c->id}, ""};
+	char text[RELAY_ANSWER_TEXT];
 
-	snprintf(answer.text, sizeof(answer.text),
-		 "{\"errno\":%d,\"error\":\"the fetcher crashed %d times over this request; the log says how\"}", EIO,
-		 CRASHES_MAX);
+	snprintf(text, sizeof(text), "the fetcher crashed %d times over this request; the log says how", CRASHES_MAX);
 	report_note("a request of process %d is given up: the fetcher crashed %d times over it", c->pid, CRASHES_MAX);
-	remembered_drop(&r->remembered, c->request.data);
-	deliver(r, &answer.head, sizeof(answer.head) + strlen(answer.text));
+	remembered_drop(&r->remembered, request_of(r, c));
+	drop_request(r, c);
+	relay_answer_last(c->fd, c->id, EIO, text);
 }
 
 void relay_fetcher_crashed(struct relay *r)
@@ -296,46 +336,44 @@ void relay_fetcher_crashed(struct relay *r)
 	for (size_t i = 0; i < RELAY_CONNECTIONS; i++) {
 		struct connection *c = &r->connections[i];
 
-		if (c->id && c->fd >= 0 && c->request.data && c->sent && ++c->crashes >= CRASHES_MAX)
+		if (c->id && c->fd >= 0 && c->request_size && c->sent && ++c->crashes >= CRASHES_MAX)
 			give_up(r, c);
 	}
 }
 
 void relay_forget(struct relay *r)
 {
-	remembered_free(&r->remembered);
+	remembered_init(&r->remembered);
 }
 
-/* Who the processes are, for messages, and the way into the namespaces. */
-static int answer_join(const struct relay *r, const struct connection *c)
+/* A newer program wants to be what this process executes. It says how it lays out what it would take over. */
+static int receive_replace(struct relay *r, const struct connection *c, size_t size, int *program_fd)
 {
-	struct message_head h = {.magic = MESSAGE_MAGIC, .kind = MESSAGE_JOIN};
-	char text[160];
-	struct iovec parts[2] = {{&h, sizeof(h)}, {text, 0}};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(2 * sizeof(int))];
-	} control = {0};
-	struct msghdr m = {.msg_iov = parts, .msg_iovlen = 2};
-	int fds[2] = {r->user_ns_fd, r->mount_ns_fd};
+	struct kept_format theirs, ours;
 
-	parts[1].iov_len = (size_t)snprintf(
-		text, sizeof(text), "{\"supervisor_pid\":%d,\"server_pid\":%d,\"fetcher_pid\":%d}",
-		r->control->supervisor_pid, r->control->server_pid, r->control->fetcher_pid);
-	if (r->user_ns_fd >= 0) {
-		m.msg_control = control.room;
-		m.msg_controllen = sizeof(control.room);
-		control.head = (struct cmsghdr){CMSG_LEN(sizeof(fds)), SOL_SOCKET, SCM_RIGHTS};
-		memcpy(CMSG_DATA(&control.head), fds, sizeof(fds));
+	kept_format_here(&ours);
+	if (size != sizeof(struct message_head) + sizeof(theirs) || *program_fd < 0)
+		return fail(EBADMSG, "a command sent a broken packet; it is cut off");
+	memcpy(&theirs, r->buffer + sizeof(struct message_head), sizeof(theirs));
+	if (memcmp(&theirs, &ours, sizeof(ours)) != 0) {
+		report_note("process %d wanted to replace this server, and keeps its state in another form", c->pid);
+		relay_answer_last(c->fd, c->id, EOPNOTSUPP,
+			       "the running server and this program keep their state in different forms, so it cannot be "
+			       "handed over; when its containers have ended: lazyrun stop-server");
+	} else if (r->program_fd >= 0) {
+		relay_answer_last(c->fd, c->id, EBUSY, "another program is taking over right now; try again");
+	} else {
+		r->program_fd = TAKE_FD(*program_fd);
+		r->replacing_id = c->id;
 	}
-	return sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return 0;
 }
 
 static int receive_from_command(struct relay *r, struct connection *c)
 {
+	_cleanup_(fd_close) int program_fd = -1;
 	struct message_head *h = (struct message_head *)r->buffer;
-	ssize_t n = recv(c->fd, r->buffer, sizeof(r->buffer), MSG_DONTWAIT | MSG_TRUNC);
-	int err;
+	ssize_t n = relay_answer_receive(c->fd, r->buffer, sizeof(r->buffer), &program_fd);
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -344,16 +382,18 @@ static int receive_from_command(struct relay *r, struct connection *c)
 	if (n < (ssize_t)sizeof(*h) || n > (ssize_t)sizeof(r->buffer) || h->magic != MESSAGE_MAGIC)
 		return fail(EBADMSG, "a command sent what is no packet of this version; it is cut off");
 	if (h->kind == MESSAGE_JOIN)
-		return answer_join(r, c);
+		return relay_answer_join(c->fd, r->control, r->user_ns_fd, r->mount_ns_fd);
+	if (h->kind == MESSAGE_REPLACE)
+		return receive_replace(r, c, (size_t)n, &program_fd);
 	if (h->kind != MESSAGE_REQUEST)
 		return fail(EBADMSG, "a command sent a packet of kind %u; it is cut off", h->kind);
 	h->connection = c->id;
-	err = remembered_put(&r->remembered, h, (size_t)n);
-	if (err == 0)
-		err = packet_copy(h, (size_t)n, &c->request);
+	remembered_put(&r->remembered, h, (size_t)n);
+	memcpy(request_of(r, c), h, (size_t)n);
+	c->request_size = (size_t)n;
 	c->sent = false;
 	c->crashes = 0;
-	return err;
+	return 0;
 }
 
 /* Only this user: inside the user namespace it is 0, and nobody else of the host has a number. */
@@ -410,7 +450,7 @@ size_t relay_poll(const struct relay *r, struct pollfd fds[static RELAY_POLL_MAX
 		/* One request at a time; the next one is read when this one is answered. */
 		fds[n++] = (struct pollfd){
 			.fd = c->fd,
-			.events = (short)(POLLRDHUP | (c->answer.data ? POLLOUT : c->request.data ? 0 : POLLIN))};
+			.events = (short)(POLLRDHUP | (c->answer_size ? POLLOUT : c->request_size ? 0 : POLLIN))};
 	}
 	return n;
 }
@@ -418,18 +458,18 @@ size_t relay_poll(const struct relay *r, struct pollfd fds[static RELAY_POLL_MAX
 static void serve_connection(struct relay *r, struct connection *c, short events)
 {
 	if (events & (POLLRDHUP | POLLHUP | POLLERR)) {
-		close_connection(c);
+		close_connection(r, c);
 		return;
 	}
-	if (events & POLLOUT && c->answer.data) {
-		int sent = send_packet(c->fd, c->answer.data, c->answer.size);
+	if (events & POLLOUT && c->answer_size) {
+		int sent = send_packet(c->fd, answer_of(r, c), c->answer_size);
 
 		if (sent < 0)
-			close_connection(c);
+			close_connection(r, c);
 		else if (sent > 0)
-			packet_free(&c->answer);
+			drop_answer(r, c);
 	} else if (events & POLLIN && receive_from_command(r, c) < 0) {
-		close_connection(c);
+		close_connection(r, c);
 	}
 }
 
@@ -459,4 +499,19 @@ void relay_dispatch(struct relay *r, const struct pollfd *fds, size_t n)
 bool relay_wants_to_leave(const struct relay *r)
 {
 	return r->leave;
+}
+
+int relay_wants_program(const struct relay *r)
+{
+	return r->program_fd;
+}
+
+void relay_replaced(struct relay *r, int err)
+{
+	const struct connection *c = find_connection(r, r->replacing_id);
+
+	fd_close(&r->program_fd);
+	if (c)
+		relay_answer_last(c->fd, c->id, -err, err < 0 ? "the program could not be executed; the server's log says why" : "");
+	r->replacing_id = 0;
 }

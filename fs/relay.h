@@ -4,7 +4,9 @@
  * before that, as REPLAY, the newest packet under each `remember` key.
  *
  * Ownership  relay_new() makes <run>/socket; relay_free() closes everything. Packets are
- *            copies, and bounded: per connection one request and one answer, and remembered ones.
+ *            copies, and bounded: per connection one request and one answer, and remembered ones. All of it
+ *            lies in shared memory made at the start: nothing is allocated later, and serve --replace
+ *            hands it over by its descriptor.
  * Units      -
  * Errors     A command that breaks the protocol is cut off, with a line in the log.
  * Threads    One; never blocks.
@@ -21,13 +23,27 @@
 
 #define RELAY_CONNECTIONS 512
 #define RELAY_POLL_MAX (RELAY_CONNECTIONS + 2)
+#define RELAY_FDS_MAX (RELAY_CONNECTIONS + 3)
 
 struct relay;
 
 /* The namespace descriptors, which MESSAGE_JOIN hands to commands, are borrowed; -1 for root. */
-int relay_new(const struct store *store, int user_ns_fd, int mount_ns_fd, const struct control *control,
+int relay_new(const struct store *store, int user_ns_fd, int mount_ns_fd, const struct control *control, int *ret_fd,
 	      struct relay **ret);
 void relay_free(struct relay **r);
+
+/* In the program that took over: the same relay. It is laid out alike where the size is the same. */
+int relay_again(int memory_fd, const struct control *control, struct relay **ret);
+size_t relay_size(void);
+/* All that it holds open right now. A child closes what was open before the fork: the supervisor goes on
+ * changing the memory that both see. */
+size_t relay_descriptors(const struct relay *r, int fds[static RELAY_FDS_MAX]);
+/* In a child: the memory alone. */
+void relay_unmap(struct relay **r);
+/* The program that a command (MESSAGE_REPLACE) wants executed in this process's place; -1: none. */
+int relay_wants_program(const struct relay *r);
+/* Answers that command: 0, from the new program; -errno: it could not be executed. */
+void relay_replaced(struct relay *r, int err);
 
 /* A new fetcher's socket (taken over): what is remembered and what is open goes to it. */
 void relay_set_fetcher(struct relay *r, int command_fd);

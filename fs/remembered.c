@@ -1,55 +1,62 @@
-/* A short array. */
+/* A short array, and as many places for the packets themselves. */
 #include "fs/remembered.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/shared.h"
 
 #define SIZE_MAX_OF_ALL (4u << 20) /* so that the supervisor stays small */
 
-void remembered_free(struct remembered *m)
+static struct message_head *head_of(struct remembered *m, size_t i)
 {
-	for (size_t i = 0; i < m->n; i++)
-		free(m->packets[i].data);
-	*m = (struct remembered){0};
+	return (struct message_head *)m->data[m->packets[i].place];
+}
+
+void remembered_init(struct remembered *m)
+{
+	for (unsigned i = 0; i < REMEMBERED_MAX; i++) {
+		shared_release(m->data[i], LIMIT_MESSAGE_SIZE);
+		m->packets[i] = (struct remembered_packet){.place = i};
+	}
+	m->n = m->size = 0;
 }
 
 static void remove_at(struct remembered *m, size_t i)
 {
-	m->size -= m->packets[i].size;
-	free(m->packets[i].data);
+	struct remembered_packet gone = m->packets[i];
+
+	m->size -= gone.size;
+	shared_release(m->data[gone.place], LIMIT_MESSAGE_SIZE);
 	m->n--;
 	memmove(m->packets + i, m->packets + i + 1, (m->n - i) * sizeof(m->packets[0]));
+	m->packets[m->n] = (struct remembered_packet){.place = gone.place};
 }
 
-/* Its place, or where a new one stands. */
-static size_t find(const struct remembered *m, const struct message_head *h)
+/* Its place in the order, or where a new one stands. */
+static size_t find(struct remembered *m, const struct message_head *h)
 {
 	size_t i;
 
 	for (i = 0; i < m->n; i++)
-		if (memcmp(m->packets[i].data->remember, h->remember, sizeof(h->remember)) == 0)
+		if (memcmp(head_of(m, i)->remember, h->remember, sizeof(h->remember)) == 0)
 			break;
 	return i;
 }
 
-int remembered_put(struct remembered *m, const struct message_head *h, size_t size)
+void remembered_put(struct remembered *m, const struct message_head *h, size_t size)
 {
 	static const uint8_t none[sizeof(h->remember)];
-	struct message_head *copy;
 
 	if (memcmp(h->remember, none, sizeof(none)) == 0)
-		return 0;
-	copy = malloc(size);
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, h, size);
+		return;
 	remembered_drop(m, h);
 	while (m->n == REMEMBERED_MAX || (m->n > 0 && m->size + size > SIZE_MAX_OF_ALL))
 		remove_at(m, 0);
-	m->packets[m->n++] = (struct remembered_packet){copy, size, true};
+	memcpy(m->data[m->packets[m->n].place], h, size);
+	m->packets[m->n].size = size;
+	m->packets[m->n].sent = true;
+	m->n++;
 	m->size += size;
-	return 0;
 }
 
 void remembered_drop(struct remembered *m, const struct message_head *h)
@@ -66,16 +73,17 @@ void remembered_all_unsent(struct remembered *m)
 		m->packets[i].sent = false;
 }
 
-struct remembered_packet *remembered_next(struct remembered *m)
+struct remembered_packet *remembered_next(struct remembered *m, const struct message_head **ret_head)
 {
 	for (size_t i = 0; i < m->n; i++) {
-		struct remembered_packet *p = &m->packets[i];
+		struct message_head *h = head_of(m, i);
 
-		if (p->sent)
+		if (m->packets[i].sent)
 			continue;
-		p->data->kind = MESSAGE_REPLAY;
-		p->data->connection = 0;
-		return p;
+		h->kind = MESSAGE_REPLAY;
+		h->connection = 0;
+		*ret_head = h;
+		return &m->packets[i];
 	}
 	return NULL;
 }

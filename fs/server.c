@@ -66,7 +66,7 @@ static void receive_need(struct server *s)
 	if (recv(s->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT) != sizeof(n))
 		return;
 	if (n.kind == NEED_INVALIDATE_IMAGE) {
-		ops_image_removed(s->ops, s->se, n.number);
+		ops_image_removed(s->ops, n.number);
 		atomic_fetch_add(&s->setup->control->n_invalidated, 1);
 	} else if (n.kind == NEED_INVALIDATE_LAYER)
 		image_view_drop_layer(s->views, n.number);
@@ -74,6 +74,8 @@ static void receive_need(struct server *s)
 		page_drop_start(s->views, s->se, n.number);
 	else
 		reader_need(s->reader, &n);
+	if (n.kind == NEED_RESTART)
+		ops_all_removed(s->ops);
 }
 
 static int run(struct server *s)
@@ -115,6 +117,7 @@ int server_run(const struct server_setup *setup)
 		r = channel_start(s.se, setup->control, setup->dev_fd, &s.end_fd);
 	if (r < 0)
 		return r == -ENODEV ? 0 : r;
+	ops_all_removed(s.ops);
 	/* Nothing is freed: workers may still be at it, and the process ends. */
 	return run(&s);
 }

@@ -1,6 +1,7 @@
 /* supervisor: starts server and fetcher again when they die, and owns what must outlive them.
  *
- * Its own end is the end of the mount, so it does next to nothing and parses nothing.
+ * Its own end is the end of the mount, so it does next to nothing, parses nothing, and allocates
+ * nothing after its start.
  *
  * Ownership  Borrows the setup. The locks on store and run directory are the caller's, held until the
  *            process ends.
@@ -20,12 +21,10 @@ struct supervisor_setup {
 	struct store *store;
 	uint64_t budget;  /* fetch/fetcher.h */
 	int idle_seconds; /* 0: never leaves by itself */
-	int ready_fd;	  /* -1: stay with the terminal; else standard output and error move to <run>/log, and
-			     then SUPERVISOR_READY is written here */
-	int store_lock_fd, run_lock_fd; /* not for the children */
+	int ready_fd;	  /* for ready_say() */
+	int resume_fd;	  /* for kept_take(): this program goes on where another one was; -1: a new start */
+	int store_lock_fd, run_lock_fd; /* of a new start; not for the children */
 	bool rootless;	  /* commands join our namespaces */
 };
-
-#define SUPERVISOR_READY 'R'
 
 int supervisor_run(const struct supervisor_setup *setup);

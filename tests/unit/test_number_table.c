@@ -6,19 +6,21 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <unistd.h>
 
 #include "cache/number_table.h"
 
 static void numbers_stay(void **state)
 {
-	struct number_table *t;
+	struct number_table *t, *mapped_again;
+	int fd;
 	uint32_t a, b, image, again;
 	const uint32_t *list;
 	const char *key;
 	size_t n;
 
 	(void)state;
-	assert_int_equal(number_table_create(&t), 0);
+	assert_int_equal(number_table_create(&fd, &t), 0);
 	assert_int_equal(number_table_add_layer(t, "tar-a", &a), 0);
 	assert_int_equal(number_table_add_layer(t, "tar-b", &b), 0);
 	assert_int_equal(number_table_add_layer(t, "tar-a", &again), 0);
@@ -31,16 +33,23 @@ static void numbers_stay(void **state)
 	assert_int_equal(list[1], b);
 	assert_int_equal(number_table_image(t, image + 1, &key, &list, &n), -ENOENT);
 	assert_int_equal(number_table_image(t, 0, &key, &list, &n), -ENOENT);
+	/* Another program that is given the descriptor. */
+	assert_int_equal(number_table_again(fd, &mapped_again), 0);
+	assert_ptr_not_equal(t, mapped_again);
+	assert_int_equal(number_table_find_layer(mapped_again, "tar-b", &again), 0);
+	assert_int_equal(again, b);
+	close(fd);
 }
 
 static void removed_entries_get_new_numbers(void **state)
 {
 	struct number_table *t;
+	int fd;
 	uint32_t a, b, image, image2;
 	const char *key;
 
 	(void)state;
-	assert_int_equal(number_table_create(&t), 0);
+	assert_int_equal(number_table_create(&fd, &t), 0);
 	assert_int_equal(number_table_add_layer(t, "tar-a", &a), 0);
 	assert_int_equal(number_table_add_image(t, "i", &a, 1, &image), 0);
 	number_table_remove_layer(t, a);
@@ -52,6 +61,7 @@ static void removed_entries_get_new_numbers(void **state)
 	assert_int_not_equal(image, image2);
 	assert_int_equal(number_table_find_image(t, "i", &b), 0);
 	assert_int_equal(b, image2);
+	close(fd);
 }
 
 int main(void)

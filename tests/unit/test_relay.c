@@ -28,6 +28,7 @@ struct bench {
 	struct control control;
 	struct relay *relay;
 	int fetcher_fd; /* the fetcher's end */
+	int memory_fd;
 };
 
 static void turn(struct bench *b)
@@ -67,7 +68,7 @@ static int set_up(void **state)
 	assert_true(b->store.run_fd >= 0);
 	b->fetcher_fd = -1;
 	b->control.supervisor_pid = 11;
-	assert_int_equal(relay_new(&b->store, -1, -1, &b->control, &b->relay), 0);
+	assert_int_equal(relay_new(&b->store, -1, -1, &b->control, &b->memory_fd, &b->relay), 0);
 	new_fetcher(b);
 	*state = b;
 	return 0;
@@ -78,6 +79,7 @@ static int tear_down(void **state)
 	struct bench *b = *state;
 
 	relay_free(&b->relay);
+	fd_close(&b->memory_fd);
 	fd_close(&b->fetcher_fd);
 	unlinkat(b->store.run_fd, "socket", 0);
 	fd_close(&b->store.run_fd);
