@@ -37,6 +37,8 @@
 #define LIMIT_HTTP_HEADER_SIZE (64u << 10)		 /* all headers of one response */
 #define LIMIT_ERROR_BODY_SIZE (16u << 10)		 /* of an HTTP error, for its message */
 #define LIMIT_RETRIES 6					 /* of one request */
+#define LIMIT_REFERRERS 1024u				 /* of one manifest, all pages together */
+#define LIMIT_REFERRERS_PAGES 64u			 /* of one list of referrers */
 #define LIMIT_LAYER_INDEX_SIZE (UINT64_C(8) << 30)	 /* one index.erofs */
 #define LIMIT_CREDENTIALS_SIZE (1u << 20)		 /* an auth.json */
 #define LIMIT_HELPER_OUTPUT_SIZE (32u << 10)		 /* what a credential helper answers */

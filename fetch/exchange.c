@@ -177,15 +177,15 @@ static int send_to(struct exchange *x, const struct exchange_want *w, const char
 	struct transport_request q = w->request;
 	struct transport_options options;
 	struct url_origin own, o;
-	const char *headers[16];
+	const char *headers[EXCHANGE_HEADERS + 2];
 	size_t n = 0;
 	int r;
 
 	if (url_origin_parse(hop->base, &own) < 0 || url_origin_parse(url, &o) < 0)
 		return fail(EPROTO, "%s: \"%.200s\" is no web address", x->host, url);
 	hop->own_origin = url_origin_equal(&own, &o);
-	for (size_t i = 0; w->accept && w->accept[i]; i++)
-		headers[n++] = w->accept[i];
+	for (size_t i = 0; w->headers && w->headers[i] && i < EXCHANGE_HEADERS; i++)
+		headers[n++] = w->headers[i];
 	if (hop->own_origin) {
 		r = auth_get(x->auth, hop->base, q.watch, &hop->auth);
 		if (r < 0)
@@ -253,12 +253,31 @@ static int judge(struct exchange *x, const struct exchange_want *w, const struct
 	}
 	if (!reply->redirect)
 		return NEXT_DONE;
+	if (w->request.method && reply->status != 307 && reply->status != 308)
+		return fail(EPROTO, "%s redirects %s with status %d, which may not be followed for %s", x->host, w->what,
+			    reply->status, w->request.method);
 	r = check_redirect(x, w, *url, reply->redirect);
 	if (r < 0)
 		return r;
 	free(*url);
 	*url = TAKE(reply->redirect);
 	return NEXT_AGAIN;
+}
+
+static int first_url(const struct exchange *x, const struct exchange_want *w, const char *base, char **ret)
+{
+	if (w->from_url) {
+		int r = check_redirect(x, w, base, w->from_url);
+
+		if (r < 0)
+			return r;
+		*ret = strdup(w->from_url);
+		return *ret ? 0 : -ENOMEM;
+	}
+	if (asprintf(ret, "%s/v2/%s/%s", base, x->repository, w->path) >= 0)
+		return 0;
+	*ret = NULL;
+	return -ENOMEM;
 }
 
 int exchange_run(struct exchange *x, const struct exchange_want *w, char **url,
@@ -275,9 +294,10 @@ int exchange_run(struct exchange *x, const struct exchange_want *w, char **url,
 		int r;
 
 		base_url(x, hop.base, sizeof(hop.base));
-		if (!*url && asprintf(url, "%s/v2/%s/%s", hop.base, x->repository, w->path) < 0) {
-			*url = NULL;
-			return -ENOMEM;
+		if (!*url) {
+			r = first_url(x, w, hop.base, url);
+			if (r < 0)
+				return r;
 		}
 		transport_reply_free(reply);
 		r = send_to(x, w, *url, &hop, reply);

@@ -23,11 +23,14 @@ int exchange_open(struct transport *t, const struct reference *ref, struct json_
 void exchange_free(struct exchange **x);
 struct transport *exchange_transport(const struct exchange *x);
 
-/* One thing to be had. url, options and headers of the request are filled in here. */
+#define EXCHANGE_HEADERS 8u
+
+/* One thing to be had, or put. url, options and headers of the request are filled in here. */
 struct exchange_want {
 	const char *path; /* "manifests/TAG" */
+	const char *from_url; /* begin at this address instead; NULL: at the path's */
 	const char *what; /* for messages: "app:tag", "blob sha256:..." */
-	const char *const *accept; /* header lines, NULL-terminated, or NULL */
+	const char *const *headers; /* lines, NULL-terminated, at most EXCHANGE_HEADERS; or NULL */
 	const struct digest *digest; /* of a blob whose redirect is remembered, or NULL */
 	struct transport_request request;
 };

@@ -1,4 +1,4 @@
-/* Three small grammars, each matched in full. */
+/* Small grammars, each matched in full. */
 #include "fetch/http_header.h"
 
 #include <ctype.h>
@@ -179,4 +179,64 @@ int http_header_challenge(const char **at, struct http_challenge *ret)
 	*ret = c;
 	*at = p;
 	return 0;
+}
+
+/* One parameter of a link; *ret_next when it is rel="next" (rel may hold several words). */
+static int take_link_parameter(const char **at, bool *ret_next)
+{
+	char name[64], value[1024];
+	const char *p = skip_blanks(*at + 1); /* behind the ';' */
+	int r = take_token(&p, name, sizeof(name));
+
+	if (r < 0)
+		return r;
+	p = skip_blanks(p);
+	value[0] = '\0';
+	if (*p == '=') {
+		p = skip_blanks(p + 1);
+		r = take_value(&p, value, sizeof(value));
+		if (r < 0)
+			return r;
+	}
+	if (strcmp(name, "rel") == 0) {
+		char *rest = value, *word;
+
+		while ((word = strsep(&rest, " ")))
+			*ret_next |= strcasecmp(word, "next") == 0;
+	}
+	*at = skip_blanks(p);
+	return 0;
+}
+
+int http_header_link_next(const char *value, char *ret, size_t size)
+{
+	const char *at = value;
+
+	for (;;) {
+		const char *target, *end;
+		bool next = false;
+
+		at += strspn(at, " \t,");
+		if (!*at)
+			return -ENOENT;
+		if (*at++ != '<')
+			return -EBADMSG;
+		target = at;
+		end = strchr(at, '>');
+		if (!end)
+			return -EBADMSG;
+		at = skip_blanks(end + 1);
+		while (*at == ';')
+			if (take_link_parameter(&at, &next) < 0)
+				return -EBADMSG;
+		if (*at && *at != ',')
+			return -EBADMSG;
+		if (!next)
+			continue;
+		if ((size_t)(end - target) >= size)
+			return -EBADMSG;
+		memcpy(ret, target, (size_t)(end - target));
+		ret[end - target] = '\0';
+		return 0;
+	}
 }

@@ -79,6 +79,32 @@ const char *layout_name(const struct layout *l)
 	return l->name;
 }
 
+int layout_dir_fd(const struct layout *l)
+{
+	return l->dir_fd;
+}
+
+int layout_get_index(struct layout *l, struct json_object **ret)
+{
+	_cleanup_(json_field_free) struct json_object *o = NULL;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct json_object *manifests;
+	size_t n;
+	int r = fd_read_file(l->dir_fd, "index.json", LIMIT_MANIFEST_SIZE, &b);
+
+	if (r < 0)
+		return fail(-r, "%s/index.json: %s", l->name, strerror(-r));
+	r = json_field_parse(b.data, b.size, &o);
+	if (r == 0)
+		r = json_field_array(o, "manifests", &manifests, &n);
+	if (r < 0)
+		return r == -ENOMEM ? r : fail(EBADMSG, "%s: its index.json is no image index", l->name);
+	if (n > LIMIT_INDEX_ENTRIES)
+		return fail(EFBIG, "%s: its index.json lists more than %u manifests", l->name, LIMIT_INDEX_ENTRIES);
+	*ret = TAKE(o);
+	return 0;
+}
+
 static int parse_entry(const struct json_object *o, struct layout_entry *ret)
 {
 	struct layout_entry e = {0};

@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <json-c/json_object.h>
+
 #include "base/bytes.h"
 #include "format/manifest.h"
 
@@ -25,6 +27,10 @@ int layout_get_blob(struct layout *l, const struct descriptor *d, size_t max, st
 
 /* Opens the blob's file for reading and checks its size. */
 int layout_open_blob(struct layout *l, const struct descriptor *d, int *ret_fd);
+
+/* index.json as it is, parsed: an object with an array "manifests". json_field_free() ends it. */
+int layout_get_index(struct layout *l, struct json_object **ret);
+int layout_dir_fd(const struct layout *l);
 
 struct layout_entry {
 	struct digest digest;

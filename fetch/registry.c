@@ -113,6 +113,35 @@ static int get(struct registry *g, const struct exchange_want *w, bool patient,
 	}
 }
 
+int registry_ask(struct registry *g, const struct exchange_want *w, char **url, struct transport_reply *reply)
+{
+	struct retry retry;
+
+	retry_begin(&retry, false);
+	for (;;) {
+		int again, r = exchange_run(g->exchange, w, url, reply);
+
+		if ((r < 0 && r != -EIO) || (r == 0 && reply->status / 100 == 2))
+			return r;
+		again = retry_wait(&retry, reply, w->request.watch);
+		if (again < 0)
+			return again;
+		if (again == 0)
+			return r == 0 ? 0 : exchange_report(g->exchange, w, *url, reply);
+	}
+}
+
+int registry_ask_once(struct registry *g, const struct exchange_want *w, char **url, struct transport_reply *reply)
+{
+	return exchange_run(g->exchange, w, url, reply);
+}
+
+int registry_report(struct registry *g, const struct exchange_want *w, const char *url,
+		    const struct transport_reply *reply)
+{
+	return exchange_report(g->exchange, w, url, reply);
+}
+
 /* The header is a hint of the server's about its own bytes; where it is there, it must be true. */
 static int check_content_digest(const struct registry *g, const char *what, const char *header,
 				const struct bytes *body)
@@ -162,7 +191,7 @@ int registry_get_manifest(struct registry *g, const char *tag, const struct dige
 		 path + strlen("manifests/"));
 	struct exchange_want w = {.path = path,
 				  .what = what,
-				  .accept = accept,
+				  .headers = accept,
 				  .request = {.total = TRANSPORT_UNKNOWN,
 					      .timeout_ms = SMALL_TIMEOUT_MS,
 					      .body = &body,

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "fetch/access.h"
+#include "fetch/exchange.h"
 #include "format/manifest.h"
 
 struct registry;
@@ -18,6 +19,15 @@ int registry_open(struct transport *t, const struct reference *ref, struct json_
 void registry_free(struct registry **g);
 const char *registry_name(const struct registry *g);
 struct transport *registry_transport(const struct registry *g);
+
+/* Any request of this repository's, with retries. 0: there is a reply, whatever its status, from `*url` (the caller
+ * frees it); the caller judges it, and registry_report() says what was wrong with it. */
+int registry_ask(struct registry *g, const struct exchange_want *w, char **url, struct transport_reply *reply);
+int registry_report(struct registry *g, const struct exchange_want *w, const char *url,
+		    const struct transport_reply *reply);
+
+/* The same once, without retries: 0, or -EIO (bare) when there was no reply. */
+int registry_ask_once(struct registry *g, const struct exchange_want *w, char **url, struct transport_reply *reply);
 
 /* See source.h. */
 int registry_get_manifest(struct registry *g, const char *tag, const struct digest *digest,

@@ -49,6 +49,16 @@ const char *source_name(const struct source *s)
 	return s->layout ? layout_name(s->layout) : registry_name(s->registry);
 }
 
+struct registry *source_registry(const struct source *s)
+{
+	return s->registry;
+}
+
+struct layout *source_layout(const struct source *s)
+{
+	return s->layout;
+}
+
 int source_get_manifest(struct source *s, const char *tag, const struct digest *digest,
 			struct bytes *ret, char ret_content_type[static 128],
 			struct digest *ret_digest)

@@ -21,6 +21,8 @@
 #include "format/reference.h"
 
 struct transport; /* transport.h: the one libcurl thread */
+struct registry;
+struct layout;
 struct source;
 struct download;
 
@@ -29,6 +31,10 @@ struct download;
 int source_open(struct transport *t, const struct reference *ref, struct json_object *access,
 		struct source **ret);
 void source_free(struct source **s);
+
+/* What it is: one of them is not NULL. For push and referrers. */
+struct registry *source_registry(const struct source *s);
+struct layout *source_layout(const struct source *s);
 
 /* "registry.example/app" or "oci:/dir": for messages. */
 const char *source_name(const struct source *s);

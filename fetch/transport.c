@@ -43,36 +43,6 @@ static void curl_start(void)
 	curl_global_init(CURL_GLOBAL_SSL);
 }
 
-void transport_watch_init(struct transport_watch *w)
-{
-	pthread_condattr_t a;
-
-	*w = (struct transport_watch){0};
-	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->moved, &a);
-	pthread_condattr_destroy(&a);
-}
-
-void transport_watch_destroy(struct transport_watch *w)
-{
-	pthread_mutex_destroy(&w->lock);
-	pthread_cond_destroy(&w->moved);
-}
-
-static bool is_cancelled(struct transport_watch *w)
-{
-	bool cancelled;
-
-	if (!w)
-		return false;
-	pthread_mutex_lock(&w->lock);
-	cancelled = w->cancelled;
-	pthread_mutex_unlock(&w->lock);
-	return cancelled;
-}
-
 static void wake(struct transport *t)
 {
 	pthread_mutex_lock(&t->lock);
@@ -118,6 +88,8 @@ int transport_sleep(struct transport_watch *w, unsigned int ms)
 void transport_reply_free(struct transport_reply *r)
 {
 	free(r->redirect);
+	free(r->location);
+	free(r->next);
 	bytes_free(&r->challenge);
 	bytes_free(&r->error_body);
 	*r = (struct transport_reply){0};
@@ -174,7 +146,7 @@ static bool take_posted(struct transport *t)
 		struct call *c = *at;
 
 		if (c->body.request->bulk && n_bulk >= BULK_MAX &&
-		    !is_cancelled(c->body.request->watch)) {
+		    !transport_watch_cancelled(c->body.request->watch)) {
 			at = &c->next;
 			continue;
 		}
@@ -199,7 +171,7 @@ static void drop_cancelled(struct transport *t)
 	for (struct call **at = &t->running; *at;) {
 		struct call *c = *at;
 
-		if (!is_cancelled(c->body.request->watch)) {
+		if (!transport_watch_cancelled(c->body.request->watch)) {
 			at = &c->next;
 			continue;
 		}
@@ -325,7 +297,7 @@ int transport_call(struct transport *t, const struct transport_request *request,
 	int r;
 
 	*ret = (struct transport_reply){.length = TRANSPORT_UNKNOWN};
-	if (is_cancelled(request->watch))
+	if (transport_watch_cancelled(request->watch))
 		return -ECANCELED;
 	pthread_cond_init(&c.ended, NULL);
 	pthread_mutex_lock(&t->lock);

@@ -15,12 +15,12 @@
  */
 #pragma once
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "fetch/transport_watch.h"
 
 struct transport;
 
@@ -51,17 +51,6 @@ struct transport_options {
 	const char *no_proxy;
 };
 
-/* Lets others follow a request while it runs, and end it. All but `lock` is guarded by `lock`. */
-struct transport_watch {
-	pthread_mutex_t lock;
-	pthread_cond_t moved; /* CLOCK_MONOTONIC */
-	uint64_t position; /* the file holds good bytes up to here */
-	bool cancelled;
-};
-
-void transport_watch_init(struct transport_watch *w);
-void transport_watch_destroy(struct transport_watch *w);
-
 /* Ends what runs under this watch: calls return -ECANCELED, sleeps end. */
 void transport_cancel(struct transport *t, struct transport_watch *w);
 
@@ -70,17 +59,25 @@ int transport_sleep(struct transport_watch *w, unsigned int ms);
 
 #define TRANSPORT_UNKNOWN UINT64_MAX
 
+/* What is sent: from memory, or from a file. */
+struct transport_upload {
+	const void *data; /* NULL: from fd */
+	int fd;
+	uint64_t off, size; /* in the file, or in memory */
+};
+
 struct transport_request {
 	const char *url;
 	const struct transport_options *options;
 	const char *const *headers; /* whole lines, NULL-terminated; may be NULL */
-	const char *form; /* POST this (application/x-www-form-urlencoded); NULL: GET */
+	const char *method; /* "HEAD", "POST", "PUT"; NULL: GET */
+	const char *form; /* POST this (application/x-www-form-urlencoded) */
+	const struct transport_upload *upload; /* the body of a PUT; NULL: none */
 	uint64_t range_off;
 	uint64_t range_size; /* 0: the whole body, no Range header */
 	uint64_t total; /* how long the resource must be, or TRANSPORT_UNKNOWN */
 	bool bulk; /* long: a connection of its own, a large buffer; queued when there are many */
 	unsigned int connect_timeout_ms, timeout_ms; /* 0: 15 s; none */
-
 	/* Where the body of a 200 or 206 goes; one of these. */
 	struct bytes *body; /* at most body_max bytes */
 	size_t body_max;
@@ -100,7 +97,10 @@ struct transport_reply {
 	char content_type[128];
 	char content_digest[192]; /* Docker-Content-Digest */
 	char retry_after[64];
+	bool subject_known; /* OCI-Subject came: the registry lists what was put among its referrers */
 	char *redirect; /* absolute, of a 3xx, or NULL */
+	char *location; /* absolute, of a 2xx, or NULL: where an upload goes on */
+	char *next; /* absolute, of Link: rel="next", or NULL */
 	struct bytes challenge; /* WWW-Authenticate, one a line, terminated; may be empty */
 	struct bytes error_body; /* of any other status, cut at LIMIT_ERROR_BODY_SIZE, terminated */
 };

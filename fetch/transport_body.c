@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "fetch/http_header.h"
+#include "fetch/transport_send.h"
 
 #define CONNECT_TIMEOUT_MS 15000
 #define STALL_SECONDS 30
@@ -37,6 +38,26 @@ static void set_failure(struct transport_body *b, enum transport_failure failure
 	va_end(args);
 }
 
+/* The last one counts. */
+static bool keep_text(char **to, const char *value, size_t value_size)
+{
+	free(*to);
+	*to = strndup(value, value_size);
+	return *to;
+}
+
+/* Trailers and 1xx responses come this way too: each status line starts over. */
+static void forget_headers(struct transport_body *b)
+{
+	struct transport_reply *r = b->reply;
+
+	r->content_type[0] = r->content_digest[0] = r->retry_after[0] = b->content_range[0] = '\0';
+	r->subject_known = false;
+	fd_free_memory(&b->location);
+	fd_free_memory(&b->link);
+	r->challenge.size = 0;
+}
+
 static void keep_value(char *to, size_t size, const char *value, size_t value_size)
 {
 	if (value_size < size) { /* too long is as good as absent: none of them may be that long */
@@ -45,7 +66,6 @@ static void keep_value(char *to, size_t size, const char *value, size_t value_si
 	}
 }
 
-/* Trailers and 1xx responses come this way too: each status line starts over. */
 static size_t on_header(char *data, size_t one, size_t size, void *opaque)
 {
 	struct transport_body *b = opaque;
@@ -61,9 +81,7 @@ static size_t on_header(char *data, size_t one, size_t size, void *opaque)
 		return 0;
 	}
 	if (size >= 5 && memcmp(data, "HTTP/", 5) == 0) {
-		r->content_type[0] = r->content_digest[0] = r->retry_after[0] =
-			b->content_range[0] = '\0';
-		r->challenge.size = 0;
+		forget_headers(b);
 		return size;
 	}
 	colon = memchr(data, ':', size);
@@ -87,6 +105,12 @@ static size_t on_header(char *data, size_t one, size_t size, void *opaque)
 		keep_value(r->retry_after, sizeof(r->retry_after), value, value_size);
 	else if (IS("content-range"))
 		keep_value(b->content_range, sizeof(b->content_range), value, value_size);
+	else if (IS("oci-subject"))
+		r->subject_known = true;
+	else if (IS("location") && !keep_text(&b->location, value, value_size))
+		return 0;
+	else if (IS("link") && !keep_text(&b->link, value, value_size))
+		return 0;
 	else if (IS("www-authenticate") && (bytes_append(&r->challenge, value, value_size) < 0 ||
 					    bytes_append(&r->challenge, "\n", 1) < 0))
 		return 0;
@@ -277,6 +301,8 @@ static void set_access(CURL *c, const struct transport_options *o)
 
 static int set_headers(struct transport_body *b)
 {
+	/* "Expect" costs a second with servers that do not know it; who we are was asked before. */
+	b->headers = b->request->upload ? curl_slist_append(NULL, "Expect:") : NULL;
 	for (const char *const *h = b->request->headers; h && *h; h++) {
 		struct curl_slist *l = curl_slist_append(b->headers, *h);
 
@@ -320,8 +346,7 @@ int transport_body_begin(struct transport_body *b)
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, b);
 	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(c, CURLOPT_WRITEDATA, b);
-	if (q->form)
-		curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->form);
+	transport_send_set(b);
 	if (q->range_size) {
 		snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, q->range_off,
 			 q->range_off + q->range_size - 1);
@@ -390,10 +415,25 @@ static enum transport_failure classify(struct transport_body *b, CURLcode code)
 	}
 }
 
+/* An address as another one is written in its reply; NULL when it is none. */
+static char *resolve(const char *base, const char *text)
+{
+	CURLU *u = curl_url();
+	char *whole = NULL, *copy = NULL;
+
+	if (u && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK &&
+	    curl_url_set(u, CURLUPART_URL, text, 0) == CURLUE_OK &&
+	    curl_url_get(u, CURLUPART_URL, &whole, 0) == CURLUE_OK)
+		copy = strdup(whole);
+	curl_free(whole);
+	curl_url_cleanup(u);
+	return copy;
+}
+
 void transport_body_end(struct transport_body *b, CURLcode code)
 {
 	struct transport_reply *r = b->reply;
-	char *redirect = NULL;
+	char *redirect = NULL, next[2048];
 
 	if (code == CURLE_OK && !b->begun)
 		begin_body(b); /* an empty one */
@@ -407,6 +447,12 @@ void transport_body_end(struct transport_body *b, CURLcode code)
 		curl_easy_getinfo(b->easy, CURLINFO_REDIRECT_URL, &redirect);
 	if (redirect && !(r->redirect = strdup(redirect)))
 		set_failure(b, TRANSPORT_OTHER, "out of memory");
+	if (b->location && r->status / 100 == 2)
+		r->location = resolve(b->request->url, b->location);
+	if (b->link && http_header_link_next(b->link, next, sizeof(next)) == 0)
+		r->next = resolve(b->request->url, next);
+	fd_free_memory(&b->location);
+	fd_free_memory(&b->link);
 	if (bytes_terminate(&r->challenge) < 0 || bytes_terminate(&r->error_body) < 0)
 		set_failure(b, TRANSPORT_OTHER, "out of memory");
 	transport_body_tell(b);

@@ -22,6 +22,8 @@ struct transport_body {
 	char curl_text[CURL_ERROR_SIZE];
 
 	size_t header_bytes;
+	uint64_t sent; /* of the upload */
+	char *location, *link; /* these headers, as they came */
 	char content_range[128];
 	bool begun; /* the first byte of the body was seen */
 	bool good; /* 200 or 206: the body is what was asked for */

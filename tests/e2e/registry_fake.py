@@ -22,6 +22,7 @@ let pass first), and what the kind needs:
     corrupt        at: this byte is another         resize      n: bytes more or fewer, also declared
     no_length      no Content-Length, close at end  no_length_resize  both
     headers        headers={} added to the reply    need_auth   401 as if no header were there
+    stop           hang up before the answer
     expire         tokens given so far are refused  cut_and_expire    at: cut, then as expire
 """
 import argparse
@@ -81,13 +82,17 @@ class Server(http.server.ThreadingHTTPServer):
 
 class RegistryFake:
     def __init__(self, address="127.0.0.1", port=0, tls=None, client_ca=None, auth=None, user=None, password=None,
-                 identity_token=None, token_seconds=300, realm=None, deaf_to_tls=False):
+                 identity_token=None, token_seconds=300, realm=None, deaf_to_tls=False, referrers=True,
+                 referrers_page=100, filters=True, mounts=True):
         """tls: (certificate, key). auth: None, "basic", "token". user None: everyone gets a token.
-        realm: token server elsewhere. deaf_to_tls: a plain server that waits for more of a TLS greeting."""
+        referrers: it has the referrers API, `referrers_page` entries a page; filters: and filters by artifactType.
+        mounts: a blob of another repository may be mounted. realm: token server elsewhere. deaf_to_tls: a plain server that waits for more of a TLS greeting."""
         self.blobs, self.manifests, self.rules, self.log = {}, {}, [], []
         self.tokens, self.lock = {}, threading.Lock()
         self.auth, self.user, self.password, self.identity_token = auth, user, password, identity_token
         self.token_seconds, self.deaf_to_tls = token_seconds, deaf_to_tls
+        self.referrers, self.referrers_page, self.filters, self.mounts = referrers, referrers_page, filters, mounts
+        self.uploads, self.rights = {}, {}  # session: repository; token: scopes
         fake = self
 
         class Bound(Handler):
@@ -201,6 +206,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.serve()
 
+    def do_PUT(self):
+        self.serve()
+
     # -- one request
 
     def serve(self):
@@ -223,6 +231,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.faults.setdefault(rule.kind, rule.options)
         if "expire" in self.faults:
             fake.expire_tokens()
+        if "stop" in self.faults:
+            return self.hang_up()
         if "status" in self.faults:
             o = self.faults["status"]
             body = o.get("body", "")
@@ -235,9 +245,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "redirect" in self.faults:
             o = self.faults["redirect"]
             return self.reply(o.get("code", 307), b"", "text/plain", {"Location": o["to"] + o.get("path", self.path)})
-        m = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", path)
-        if not m:
+        query = urllib.parse.parse_qs(query)
+        m = re.fullmatch(r"/v2/(.+)/blobs/uploads/([^/]*)", path)
+        if m:
+            return self.upload(m[1], m[2], query)
+        m = re.fullmatch(r"/v2/(.+)/(manifests|blobs|referrers)/([^/]+)", path)
+        if not m or (m[2] == "referrers" and not fake.referrers):
             return self.error(404, "NAME_UNKNOWN", "what is this?")
+        if m[2] == "referrers":
+            return self.list_referrers(m[1], m[3], query)
+        if self.command == "PUT":
+            return self.put_manifest(m[1], m[3])
         if m[2] == "blobs":
             return self.blob(m[3])
         media_type, data = fake.manifests.get((m[1], m[3]), (None, None))
@@ -257,6 +275,61 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.registry.log = []
         self.reply(200, b"{}", "application/json")
 
+    # -- what is put
+
+    def upload(self, repository, session, query):
+        fake = self.registry
+        if self.command == "POST":
+            mount = query.get("mount", [""])[0]
+            if fake.mounts and mount in fake.blobs:
+                return self.reply(201, b"", "text/plain", {"Location": f"/v2/{repository}/blobs/{mount}"})
+            session = secrets.token_hex(8)
+            fake.uploads[session] = repository
+            return self.reply(202, b"", "text/plain", {"Location": f"/v2/{repository}/blobs/uploads/{session}?state=x%3D1"})
+        if fake.uploads.pop(session, None) != repository or query.get("state") != ["x=1"]:
+            return self.error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+        digest = query["digest"][0]
+        if digest != "sha256:" + hashlib.sha256(self.body).hexdigest():
+            return self.error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+        fake.blobs[digest] = self.body
+        self.reply(201, b"", "text/plain", {"Location": f"/v2/{repository}/blobs/{digest}"})
+
+    def put_manifest(self, repository, name):
+        fake = self.registry
+        digest = "sha256:" + hashlib.sha256(self.body).hexdigest()
+        o = json.loads(self.body)
+        if ":" in name and name != digest:
+            return self.error(400, "DIGEST_INVALID", "another digest")
+        for d in ([o["config"]] if "config" in o else []) + o.get("layers", []):
+            if d["digest"] not in fake.blobs:
+                return self.error(400, "MANIFEST_BLOB_UNKNOWN", d["digest"])
+        for key in (name, digest):
+            fake.manifests[repository, key] = (self.headers["Content-Type"], self.body)
+        subject = {"OCI-Subject": o["subject"]["digest"]} if "subject" in o and fake.referrers else {}
+        self.reply(201, b"", "text/plain", {"Docker-Content-Digest": digest, **subject})
+
+    def list_referrers(self, repository, subject, query):
+        fake, found = self.registry, []
+        kind = query.get("artifactType", [None])[0] if fake.filters else None
+        with fake.lock:
+            manifests = sorted(fake.manifests.items())
+        for (where, name), (media_type, data) in manifests:
+            o = json.loads(data)
+            if where != repository or ":" not in name or o.get("subject", {}).get("digest") != subject:
+                continue
+            d = {"mediaType": media_type, "digest": name, "size": len(data), "annotations": o.get("annotations", {}),
+                 "artifactType": o.get("artifactType") or o["config"]["mediaType"]}
+            if kind in (None, d["artifactType"]):
+                found.append(d)
+        at = int(query.get("at", ["0"])[0])
+        headers = {"OCI-Filters-Applied": "artifactType"} if kind else {}
+        if at + fake.referrers_page < len(found):
+            more = urllib.parse.urlencode({**{k: v[0] for k, v in query.items()}, "at": at + fake.referrers_page})
+            headers["Link"] = f'</v2/{repository}/referrers/{subject}?{more}>; rel="next"'
+        body = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+                "manifests": found[at:at + fake.referrers_page]}
+        self.content(json.dumps(body).encode(), body["mediaType"], headers)
+
     # -- who may
 
     def basic(self):
@@ -271,14 +344,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.basic() == f"{fake.user}:{fake.password}"
         if fake.auth == "token":
             scheme, _, value = self.headers.get("Authorization", "").partition(" ")
-            return scheme == "Bearer" and fake.tokens.get(value, 0) > time.monotonic()
+            right = "pull" if self.command in ("GET", "HEAD") else "push"
+            return scheme == "Bearer" and fake.tokens.get(value, 0) > time.monotonic() and right in fake.rights[value]
         return True
 
     def challenge(self):
         fake = self.registry
         if fake.auth == "token":
-            repository = re.match(r"/v2/(.+?)/(manifests|blobs)/", self.path)
-            value = f'Bearer realm="{fake.realm}",service="fake",scope="repository:{repository[1] if repository else ""}:pull"'
+            repository = re.match(r"/v2/(.+?)/(manifests|blobs|referrers)/", self.path)
+            rights = "pull" if self.command in ("GET", "HEAD") else "pull,push"
+            value = (f'Bearer realm="{fake.realm}",service="fake",'
+                     f'scope="repository:{repository[1] if repository else ""}:{rights}"')
         else:
             value = 'Basic realm="fake"'
         self.error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": value})
@@ -295,6 +371,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not good:
             return self.error(401, "UNAUTHORIZED", "incorrect username or password")
         token = secrets.token_urlsafe(24)
+        fake.rights[token] = (query if self.command == "GET" else form)["scope"][0].rpartition(":")[2].split(",")
         fake.tokens[token] = time.monotonic() + fake.token_seconds
         name = "access_token" if self.command == "POST" else "token"
         self.reply(200, json.dumps({name: token, "expires_in": fake.token_seconds}).encode(), "application/json")

@@ -1,4 +1,4 @@
-/* WWW-Authenticate, Content-Range and Retry-After as a hostile registry may send them. */
+/* WWW-Authenticate, Content-Range, Retry-After and Link as a hostile registry may send them. */
 #include <assert.h>
 #include <stddef.h>
 #include <string.h>
@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct http_challenge c;
 	uint64_t first, last, total;
 	const char *text, *at;
+	char next[64];
 
 	if (bytes_append(&b, data, size) < 0 || bytes_terminate(&b) < 0)
 		return 0;
@@ -29,6 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (http_header_content_range(text, &first, &last, &total) == 0)
 		assert(first <= last && last < total);
 	http_header_retry_after(text, 0, &total);
+	if (http_header_link_next(text, next, sizeof(next)) == 0)
+		assert(strlen(next) < sizeof(next) && strstr(text, next));
 	bytes_free(&b);
 	return 0;
 }

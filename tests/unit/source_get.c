@@ -5,7 +5,8 @@
  *
  * COMMANDs: manifest TAG|DIGEST; blob DIGEST SIZE; range DIGEST SIZE OFF N; download DIGEST SIZE
  * FILE FROM; ranges DIGEST SIZE N (many of 64 KiB, one after the other); parallel DIGEST SIZE N
- * (many side by side); start DIGEST SIZE FILE MS (a download that is given up); sleep MS. Several,
+ * (many side by side); push DIGEST FILE FROM-REPOSITORY|-; put TAG|- TYPE FILE; refer TYPE FILE; referrers DIGEST
+ * TYPE|-; start DIGEST SIZE FILE MS (a download that is given up); sleep MS. Several,
  * separated by
  * "--", run one after the other on one source. Results go to standard output; the last line of
  * standard error is "requests N bytes N".
@@ -23,6 +24,8 @@
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/report.h"
+#include "fetch/push.h"
+#include "fetch/referrers.h"
 #include "fetch/source.h"
 #include "fetch/transport.h"
 
@@ -155,8 +158,66 @@ static int parallel(struct source *s, char **argv)
 	return r;
 }
 
+static int push(struct source *s, char **argv)
+{
+	_cleanup_(fd_close) int fd = open(argv[1], O_RDONLY | O_CLOEXEC);
+	struct transport_upload u = {.fd = fd, .size = (uint64_t)lseek(fd, 0, SEEK_END)};
+	struct digest digest;
+	bool sent = false;
+	int r;
+
+	if (fd < 0 || digest_parse(argv[0], strlen(argv[0]), &digest) < 0)
+		exit(2);
+	r = push_blob(s, &digest, &u, strcmp(argv[2], "-") != 0 ? argv[2] : NULL, &sent);
+	if (r == 0)
+		printf("sent %d\n", sent);
+	return r;
+}
+
+/* With `tag` NULL, as a referrer. */
+static int put(struct source *s, const char *tag, char **argv)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	char text[DIGEST_TEXT_MAX];
+	struct digest digest;
+	int r = fd_read_file(AT_FDCWD, argv[1], 1u << 20, &b);
+
+	if (r == 0 && tag)
+		r = push_manifest(s, strcmp(tag, "-") != 0 ? tag : NULL, argv[0], b.data, b.size, &digest, NULL);
+	else if (r == 0)
+		r = referrers_push(s, argv[0], b.data, b.size, &digest);
+	if (r == 0)
+		printf("%s\n", digest_text(&digest, text));
+	return r;
+}
+
+static int list_referrers(struct source *s, char **argv)
+{
+	_cleanup_(referrers_free) struct referrers *l = NULL;
+	char text[DIGEST_TEXT_MAX];
+	struct digest digest;
+	int r;
+
+	if (digest_parse(argv[0], strlen(argv[0]), &digest) < 0)
+		exit(2);
+	r = referrers_get(s, &digest, strcmp(argv[1], "-") != 0 ? argv[1] : NULL, &l);
+	for (size_t i = 0; r == 0 && i < l->n; i++)
+		printf("%s %" PRIu64 " %s %s %s\n", digest_text(&l->list[i].digest, text), l->list[i].size,
+		       l->list[i].media_type, l->list[i].artifact_type,
+		       referrers_annotation(&l->list[i], "org.opencontainers.image.created"));
+	return r;
+}
+
 static int run(struct source *s, char **argv)
 {
+	if (strcmp(argv[0], "push") == 0)
+		return push(s, argv + 1);
+	if (strcmp(argv[0], "put") == 0)
+		return put(s, argv[1], argv + 2);
+	if (strcmp(argv[0], "refer") == 0)
+		return put(s, NULL, argv + 1);
+	if (strcmp(argv[0], "referrers") == 0)
+		return list_referrers(s, argv + 1);
 	if (strcmp(argv[0], "manifest") == 0)
 		return get_manifest(s, argv[1]);
 	if (strcmp(argv[0], "blob") == 0)

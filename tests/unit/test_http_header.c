@@ -136,12 +136,45 @@ static void refuses_a_realm_too_long_to_be_one(void **state)
 	assert_string_equal(c.realm, "");
 }
 
+static void finds_the_next_link(void **state)
+{
+	static const struct {
+		const char *value;
+		int result;
+		const char *next;
+	} cases[] = {
+		{"</v2/a/tags?n=1>; rel=\"next\"", 0, "/v2/a/tags?n=1"},
+		{"<a>;rel=next", 0, "a"},
+		{"<a>; rel=\"prev\", <b> ; title=\"x, y; z\" ; rel=\"last Next\"", 0, "b"},
+		{"<a,b>; rel=next", 0, "a,b"},
+		{"<>; rel=next", 0, ""},
+		{"<a>; rel=\"nextlike\"", -ENOENT, ""},
+		{"<a>", -ENOENT, ""},
+		{"", -ENOENT, ""},
+		{"<a; rel=next", -EBADMSG, ""},
+		{"a; rel=next", -EBADMSG, ""},
+		{"<a> rel=next", -EBADMSG, ""},
+		{"<a>; rel=\"next", -EBADMSG, ""},
+		{"<a>; =next", -EBADMSG, ""},
+		{"<0123456789012345>; rel=next", -EBADMSG, ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char next[16] = "";
+
+		assert_int_equal(http_header_link_next(cases[i].value, next, sizeof(next)), cases[i].result);
+		assert_string_equal(next, cases[i].next);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parses_content_ranges),
 		cmocka_unit_test(parses_retry_after),
 		cmocka_unit_test(parses_challenges),
+		cmocka_unit_test(finds_the_next_link),
 		cmocka_unit_test(refuses_a_realm_too_long_to_be_one),
 	};
 

@@ -1,0 +1,26 @@
+/* transport_watch: lets others follow a request while it runs, and end it.
+ *
+ * Ownership  A struct that its owner initialises and destroys, after every request under it has ended.
+ * Units      Bytes.
+ * Errors     None.
+ * Threads    Any; the lock guards everything.
+ * Source     -
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct transport_watch { /* all but `lock` is guarded by `lock` */
+	pthread_mutex_t lock;
+	pthread_cond_t moved; /* CLOCK_MONOTONIC */
+	uint64_t position; /* the file holds good bytes up to here */
+	bool cancelled;
+};
+
+void transport_watch_init(struct transport_watch *w);
+void transport_watch_destroy(struct transport_watch *w);
+
+/* `w` may be NULL: never. */
+bool transport_watch_cancelled(struct transport_watch *w);
