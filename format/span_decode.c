@@ -1,0 +1,179 @@
+/* From a checkpoint ISA-L goes to the end of its gzip member; all that begins with a header is decoder's. */
+#include "format/span_decode.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <isa-l/igzip_lib.h>
+#include <zstd.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "format/decoder.h"
+
+#define SPAN_PAGE 4096u
+#define GZIP_TRAILER 8u
+#define DEFLATE_WINDOW 32768u
+
+/* Where decoded bytes go: first those that are to be dropped, then the span's own. */
+struct sink {
+	uint8_t *plain;
+	size_t size, made;
+	uint64_t skip;
+	uint8_t dropped[16384];
+};
+
+static size_t sink_room(struct sink *s, uint8_t **ret)
+{
+	if (s->skip) {
+		*ret = s->dropped;
+		return s->skip < sizeof(s->dropped) ? (size_t)s->skip : sizeof(s->dropped);
+	}
+	*ret = s->plain + s->made;
+	return s->size - s->made;
+}
+
+static void sink_take(struct sink *s, size_t n)
+{
+	if (s->skip)
+		s->skip -= n;
+	else
+		s->made += n;
+}
+
+static int set_window(struct inflate_state *state, const struct span *span, const uint8_t *window)
+{
+	uint8_t bytes[DEFLATE_WINDOW];
+	size_t n;
+
+	if (span->window_size == 0)
+		return 0;
+	n = ZSTD_decompress(bytes, sizeof(bytes), window, span->window_size);
+	if (ZSTD_isError(n) || isal_inflate_set_dict(state, bytes, (uint32_t)n) != COMP_OK)
+		return -EBADMSG;
+	return 0;
+}
+
+/* Decodes to the end of the checkpoint's own member; *ret_used is where the bytes behind its trailer begin. */
+static int run_checkpoint(const struct span *span, const uint8_t *packed, const uint8_t *window, struct sink *sink,
+			  size_t *ret_used)
+{
+	_cleanup_(fd_free_memory) struct inflate_state *state = calloc(1, sizeof(*state));
+	const size_t first = span->bits ? 1 : 0;
+	uint64_t used;
+	int r;
+
+	if (!state)
+		return -ENOMEM;
+	isal_inflate_init(state);
+	state->crc_flag = ISAL_DEFLATE;
+	if (span->bits) {
+		state->read_in = packed[0] >> span->bits;
+		state->read_in_length = 8 - span->bits;
+	}
+	r = set_window(state, span, window);
+	if (r < 0)
+		return r;
+	state->next_in = (uint8_t *)(uintptr_t)packed + first; /* never written to */
+	state->avail_in = (uint32_t)(span->packed_size - first);
+	*ret_used = (size_t)span->packed_size;
+	for (;;) {
+		uint8_t *out;
+		size_t room = sink_room(sink, &out);
+
+		if (room == 0)
+			return 0;
+		state->next_out = out;
+		state->avail_out = (uint32_t)room;
+		if (isal_inflate(state) < 0)
+			return -EBADMSG;
+		sink_take(sink, room - state->avail_out);
+		if (state->block_state == ISAL_BLOCK_FINISH)
+			break;
+		if (state->avail_out == room)
+			return 0; /* the packed bytes are used up */
+	}
+	/* What it read ahead is not its own. */
+	used = (uint64_t)(state->next_in - packed) - (uint64_t)state->read_in_length / 8 + GZIP_TRAILER;
+	if (used < span->packed_size)
+		*ret_used = (size_t)used;
+	return 0;
+}
+
+static int run_units(enum decoder_kind kind, const uint8_t *packed, size_t size, struct sink *sink)
+{
+	_cleanup_(decoder_free) struct decoder *d = NULL;
+	int r = decoder_new(kind, &d);
+
+	while (r == 0) {
+		size_t took = 0, made = 0, room;
+		uint8_t *out;
+
+		room = sink_room(sink, &out);
+		if (room == 0)
+			return 0;
+		r = decoder_run(d, packed, size, &took, out, room, &made);
+		if (r == 0 && took == 0 && made == 0)
+			return 0;
+		packed += took;
+		size -= took;
+		sink_take(sink, made);
+	}
+	return r;
+}
+
+static int run(const struct span *span, const uint8_t *packed, const uint8_t *window, struct sink *sink)
+{
+	size_t used = 0;
+	int r;
+
+	switch (span->kind) {
+	case SPAN_STORED:
+		memcpy(sink->plain, packed, (size_t)span->packed_size);
+		sink->made = (size_t)span->packed_size;
+		return 0;
+	case SPAN_GZIP:
+		r = run_checkpoint(span, packed, window, sink, &used);
+		return r < 0 || used == span->packed_size ?
+			       r :
+			       run_units(DECODER_GZIP, packed + used, (size_t)span->packed_size - used, sink);
+	case SPAN_GZIP_MEMBER:
+		return run_units(DECODER_GZIP, packed, (size_t)span->packed_size, sink);
+	case SPAN_ZSTD:
+		return run_units(DECODER_ZSTD, packed, (size_t)span->packed_size, sink);
+	case SPAN_NONE:
+	case SPAN_COPY:
+		break;
+	}
+	return -EOPNOTSUPP;
+}
+
+int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *window, uint8_t *plain)
+{
+	_cleanup_(fd_free_memory) struct sink *sink = calloc(1, sizeof(*sink));
+	int r;
+
+	if (!sink)
+		return -ENOMEM;
+	*sink = (struct sink){.plain = plain, .size = (size_t)span->size, .skip = span->skip};
+	r = run(span, packed, window, sink);
+	if (r < 0)
+		return r;
+	if (sink->skip || sink->size - sink->made >= SPAN_PAGE)
+		return -EBADMSG;
+	memset(plain + sink->made, 0, sink->size - sink->made);
+	return 0;
+}
+
+bool span_decode_verify(const struct span *span, const uint8_t *packed, const uint8_t *plain)
+{
+	struct digest got;
+
+	if (span->digest_of == SPAN_DIGEST_PACKED)
+		hash_bytes(packed, (size_t)span->packed_size, &got);
+	else
+		hash_bytes(plain, (size_t)span->size, &got);
+	return digest_equal(&got, &span->digest);
+}

@@ -1,0 +1,41 @@
+/* Decodes one span: kind, bits, skip, size, size of the window; then the window, then the packed bytes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/report.h"
+#include "format/span_decode.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct span s = {.packed_off = 1};
+	char text[REPORT_TEXT_SIZE];
+	uint16_t skip, window;
+	uint8_t *packed, *plain;
+
+	if (size < 8)
+		return 0;
+	memcpy(&skip, data + 2, 2);
+	memcpy(&window, data + 4, 2);
+	s.kind = SPAN_GZIP + data[0] % 3;
+	s.bits = s.kind == SPAN_GZIP ? data[1] % 8 : 0;
+	s.skip = skip;
+	s.size = (uint64_t)(data[6] + 1) << 8;
+	data += 7;
+	size -= 7;
+	s.window_size = s.kind == SPAN_GZIP ? (window < size ? window : (uint32_t)size - 1) : 0;
+	s.packed_size = size - s.window_size;
+	packed = malloc(s.packed_size);
+	plain = malloc(s.size);
+	if (!packed || !plain)
+		abort();
+	memcpy(packed, data + s.window_size, s.packed_size);
+	report_capture(text);
+	if (span_decode(&s, packed, data, plain) == 0)
+		span_decode_verify(&s, packed, plain);
+	report_capture(NULL);
+	free(packed);
+	free(plain);
+	return 0;
+}
