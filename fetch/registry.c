@@ -142,6 +142,23 @@ int registry_report(struct registry *g, const struct exchange_want *w, const cha
 	return exchange_report(g->exchange, w, url, reply);
 }
 
+/* A small thing that must have this digest (NULL: any) is asked for once more when it has not:
+ * the caller judges the last answer. */
+static int get_verified(struct registry *g, const struct exchange_want *w, const struct digest *digest, size_t size,
+			struct transport_reply *reply, struct digest *ret)
+{
+	struct bytes *body = w->request.body;
+
+	for (unsigned int tries = 0;; tries++) {
+		int r = get(g, w, false, reply);
+
+		if (r == 0)
+			r = digest_of(digest ? digest->algorithm : DIGEST_SHA256, body->data, body->size, ret);
+		if (r < 0 || !digest || digest_equal(digest, ret) || tries > 0 || (size && body->size != size))
+			return r;
+	}
+}
+
 /* The header is a hint of the server's about its own bytes; where it is there, it must be true. */
 static int check_content_digest(const struct registry *g, const char *what, const char *header,
 				const struct bytes *body)
@@ -198,10 +215,7 @@ int registry_get_manifest(struct registry *g, const char *tag, const struct dige
 					      .body_max = LIMIT_MANIFEST_SIZE,
 					      .fd = -1}};
 
-	r = get(g, &w, false, &reply);
-	if (r < 0)
-		return r;
-	r = digest_of(digest ? digest->algorithm : DIGEST_SHA256, body.data, body.size, &is);
+	r = get_verified(g, &w, digest, 0, &reply, &is);
 	if (r < 0)
 		return r;
 	if (digest && !digest_equal(digest, &is))
@@ -251,15 +265,12 @@ int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max
 			    g->host, w.what, d->size, max);
 	w.request.body = &body;
 	w.request.body_max = d->size;
-	r = get(g, &w, false, &reply);
+	r = get_verified(g, &w, &d->digest, d->size, &reply, &is);
 	if (r < 0)
 		return r;
 	if (body.size != d->size)
 		return fail(EBADMSG, "%s: %s has %zu bytes, not the %" PRIu64 " of its descriptor",
 			    g->host, w.what, body.size, d->size);
-	r = digest_of(d->digest.algorithm, body.data, body.size, &is);
-	if (r < 0)
-		return r;
 	if (!digest_equal(&is, &d->digest))
 		return fail(EBADMSG, "%s: %s does not match its digest", g->host, w.what);
 	r = bytes_terminate(&body);

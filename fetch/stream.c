@@ -27,6 +27,7 @@ struct packed_side {
 	struct hash *blob_hash;
 	uint8_t *buffer;
 	uint64_t have; /* packed bytes decoded */
+	bool wrong_bytes; /* they are not what the manifest names */
 };
 
 void stream_key(const struct digest *diff_id, char ret[static LAYER_KEY_SIZE])
@@ -122,6 +123,7 @@ static int whose_fault(struct packed_side *p, int r)
 	hash_finish(p->blob_hash, &got);
 	if (digest_equal(&got, &p->job->blob.digest))
 		return fail(-r, "its blob is what the manifest names, so the image itself is broken: ask who built it");
+	p->wrong_bytes = true;
 	return fail(-r, "its blob does not match its digest: %s sent wrong bytes; try again, or another mirror",
 		    source_name(p->job->source));
 }
@@ -132,7 +134,8 @@ static int check_blob(struct packed_side *p)
 	struct digest got;
 
 	hash_finish(p->blob_hash, &got);
-	if (!digest_equal(&got, &p->job->blob.digest))
+	p->wrong_bytes = !digest_equal(&got, &p->job->blob.digest);
+	if (p->wrong_bytes)
 		return fail(EBADMSG, "%s sent a blob with digest %s instead of %s; try again, or another mirror",
 			    source_name(p->job->source), digest_text(&got, have),
 			    digest_text(&p->job->blob.digest, want));
@@ -183,7 +186,7 @@ static void packed_side_free(struct packed_side *p)
 }
 
 /* One pass over the blob; the .part file holds `from` bytes of it already. */
-static int stream_once(const struct stream_job *job, int part_fd, uint64_t from)
+static int stream_once(const struct stream_job *job, int part_fd, uint64_t from, bool *ret_wrong_bytes)
 {
 	_cleanup_(packed_side_free) struct packed_side p = {.job = job};
 	char key[LAYER_KEY_SIZE];
@@ -213,7 +216,25 @@ static int stream_once(const struct stream_job *job, int part_fd, uint64_t from)
 		r = plain_side_commit(p.plain, &job->diff_id, key);
 	}
 	sem_post(job->decoders);
+	*ret_wrong_bytes = p.wrong_bytes;
 	return r;
+}
+
+/* Once more from the start when the bytes are not the manifest's: one flipped on the way, or what a machine that
+ * crashed left in the .part file. */
+static int stream_twice(const struct stream_job *job, int part_fd, uint64_t from)
+{
+	char text[REPORT_TEXT_SIZE], *before = report_capture(text);
+	bool wrong_bytes = false;
+	int r = stream_once(job, part_fd, from, &wrong_bytes);
+
+	report_capture_again(before);
+	if (r == 0 || !wrong_bytes)
+		return r < 0 && text[0] ? fail(-r, "%s", text) : r;
+	report_note("%s; fetching it once more", text);
+	if (ftruncate(part_fd, 0) < 0)
+		return -errno;
+	return stream_once(job, part_fd, 0, &wrong_bytes);
 }
 
 int stream_layer(const struct stream_job *job)
@@ -235,7 +256,7 @@ int stream_layer(const struct stream_job *job)
 			return -errno;
 		st.st_size = 0;
 	}
-	r = stream_once(job, part_fd, (uint64_t)st.st_size);
+	r = stream_twice(job, part_fd, (uint64_t)st.st_size);
 	/* On a full disk it would only keep others from going on. */
 	if (r == 0 || r == -EBADMSG || r == -EFBIG || r == -ENOSPC || r == -EDQUOT)
 		unlinkat(job->store->tmp_fd, name, 0);

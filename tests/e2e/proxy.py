@@ -4,7 +4,10 @@ Each request is a Request, kept in .seen. A rule, a function of the Request, ret
   status=503, headers={}, body=b""   answer that instead of asking upstream
   delay=seconds                      before the answer's head
   stall=True                         send the head, then nothing until proxy.go is set
+  reset=True                         close the connection before the answer's head
   cut=n                              close the connection after n bytes of the body
+  whole=True                         pass the request on without its Range: a 200 for a range
+  content_range="bytes 0-9/10"       sent instead of what a range's answer has
   corrupt=n                          flip a bit of byte n of the *blob* (also when a range is asked for)
 """
 import http.client
@@ -42,6 +45,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         act = (proxy.rule(request) if proxy.rule else None) or {}
         if act.get("delay"):
             proxy.closing.wait(act["delay"])
+        if act.get("reset"):
+            self.close_connection = True
+            return
         try:
             self.answer(proxy, request, act)
         except (ConnectionError, http.client.HTTPException, OSError):
@@ -64,13 +70,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for k, v in self.headers.items():  # one name may come many times: Accept does
-                if k.lower() != "connection":
+                if k.lower() != "connection" and not (k.lower() == "range" and act.get("whole")):
                     upstream.putheader(k, v)
             upstream.endheaders()
             r = upstream.getresponse()
             request.status = r.status
             self.send_response(r.status)
             for k, v in r.getheaders():
+                if k.lower() == "content-range":
+                    v = act.get("content_range", v)
                 if k.lower() not in ("connection", "date", "server"):
                     self.send_header(k, v)
             self.end_headers()
