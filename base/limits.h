@@ -53,3 +53,4 @@
 #define LIMIT_PACKS 64u					 /* start packs of one artifact */
 #define LIMIT_PACK_FRAMES 16384u			 /* frames of one start pack: 4 GiB plain */
 #define LIMIT_COMMAND_SIZE (16u << 10)			 /* a recorded command, as JSON */
+#define LIMIT_TOUCHED_SIZE (64u << 20)			 /* reads of one recording, 16 bytes each */

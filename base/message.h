@@ -5,13 +5,14 @@
  *
  * Requests (kind REQUEST, to the fetcher; texts are canonical reference_text()):
  *   {"op": "ensure", "reference": T, "platform": "os/arch[/variant]"?, "pull": "missing"|"always"|"never",
- *    "until": "manifest"|"image", "progress": bool, "access": {see fetch/credentials.h}}
+ *    "until": "manifest"|"image", "progress": bool, "access": {see fetch/credentials.h}, "trust": "repository"|"pinned",
+ *    "require_lazy": bool, "whole": bool, "entrypoint": T?, "args": [T]}   the last two: what will run
  *       REPLY  {"event": "layer", "layer": i, "layers": n, "digest": T, "done": packed bytes, "total": packed
  *               bytes, "state": "present"|"waiting"|"streaming"|"done"}, at most ten a second and layer
  *       REPLY  {"event": "waiting", "for": T}   each second: what it waits for; no progress
  *       LAST   {"errno": 0, "reference": T, "image_key": hex, "manifest_digest": T, "config_digest": T,
  *               "fetched_bytes": n, "requests": n, "layers": [{"digest": T, "diff_id": T, "size": n,
- *               "media_type": T, "key": T}]}   manifest and config then lie in <store>/blobs/sha256/<hex>
+ *               "media_type": T, "key": T, "from": "tar"|"artifact"}]}   manifest and config then lie in <store>/blobs/sha256/<hex>
  *   {"op": "images"}   LAST {"images": [{"reference": T, "manifest_digest": T, "image_key": T, "size": packed
  *                      bytes, "checked": seconds since 1970, "layers": n, "present": bytes, "total": bytes}]}
  *   {"op": "remove", "reference": T}   LAST {"removed_layers": n, "freed_bytes": n}
@@ -22,6 +23,11 @@
  *                      "repair": T or ""}], "n_problems": n, "n_repaired": n}; "check-dry" repairs nothing
  *   {"op": "status"}   LAST {"supervisor_pid", "server_pid", "fetcher_pid", "channel", "uptime_seconds", "images":
  *                      as above, "bytes_present", "bytes_fetched", "requests", "parked_reads"}
+ *   {"op": "record", "reference": T, "platform": T?}   notes what is read of the image's layers, until
+ *                      "index" takes it or "record-end" drops it
+ *   {"op": "index", "reference": T, "platform": T?, "push": bool, "record": bool, "add_record": bool, "entrypoint": T?,
+ *    "args": [T]}   LAST {"artifact": T, "layers": n, "packs": n, "image_size", "index_size", "spans_size",
+ *                   "windows_size", "pack_size"}
  *   {"op": "hold", "name": T, "image_key": T, "hold": bool}   keeps the server and the image ("lazyrun mount"); sent
  *                      with `remember`
  *   {"op": "stop", "force": bool}   LAST {"errno": EBUSY, "error": "... in use by ..."} or 0, then the end

@@ -140,7 +140,8 @@ static int merge(struct layer_new *n, struct layer_store *there)
 	return r < 0 ? said(n, r) : 0;
 }
 
-static int place(struct layer_new *n, const char *layer_key)
+/* `whole`: ours has all pages, so a layer that is there already is completed from it. */
+static int place(struct layer_new *n, const char *layer_key, bool whole)
 {
 	_cleanup_(layer_store_free) struct layer_store *there = NULL;
 	int r;
@@ -152,7 +153,7 @@ static int place(struct layer_new *n, const char *layer_key)
 	if (errno != EEXIST && errno != ENOTEMPTY)
 		return said(n, -errno);
 	if (layer_store_open(n->store, layer_key, true, &there) == 0)
-		return merge(n, there);
+		return whole ? merge(n, there) : 0;
 	r = fd_remove_tree(n->store->layers_fd, layer_key); /* it is damaged */
 	if (r == 0 && renameat(n->store->tmp_fd, n->name, n->store->layers_fd, layer_key) < 0)
 		r = -errno;
@@ -162,8 +163,15 @@ static int place(struct layer_new *n, const char *layer_key)
 	return 0;
 }
 
-int layer_new_commit(struct layer_new *n, const char *layer_key, uint64_t layer_file_size,
-		     const struct bytes *spans)
+int layer_new_file(struct layer_new *n, const char *name, const void *data, size_t size)
+{
+	int r = fd_write_file(n->dir_fd, name, data, size, 0600);
+
+	return r < 0 ? said(n, r) : 0;
+}
+
+static int commit(struct layer_new *n, const char *layer_key, uint64_t layer_file_size, const struct bytes *spans,
+		  bool whole)
 {
 	int r = 0;
 
@@ -172,8 +180,20 @@ int layer_new_commit(struct layer_new *n, const char *layer_key, uint64_t layer_
 	if (r == 0)
 		r = fd_write_file(n->dir_fd, "spans", spans->data, spans->size, 0600);
 	if (r == 0)
-		r = have_map_create(n->dir_fd, "have", layer_file_size, true);
+		r = have_map_create(n->dir_fd, "have", layer_file_size, whole);
 	if (r < 0)
 		return said(n, r);
-	return place(n, layer_key);
+	return place(n, layer_key, whole);
+}
+
+int layer_new_commit(struct layer_new *n, const char *layer_key, uint64_t layer_file_size,
+		     const struct bytes *spans)
+{
+	return commit(n, layer_key, layer_file_size, spans, true);
+}
+
+int layer_new_commit_empty(struct layer_new *n, const char *layer_key, uint64_t layer_file_size,
+			   const struct bytes *spans)
+{
+	return commit(n, layer_key, layer_file_size, spans, false);
 }

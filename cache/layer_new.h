@@ -27,7 +27,14 @@ int layer_new_copy(struct layer_new *n, const struct layer_copy *copy);
 /* The index as a shared mapping of `size` zero bytes, allocated on disk in full. Valid until commit. */
 int layer_new_index(struct layer_new *n, uint64_t size, void **ret);
 
+/* A further file of the layer: "blob", "sources", "windows". */
+int layer_new_file(struct layer_new *n, const char *name, const void *data, size_t size);
+
 /* Sets the layer file's size, writes spans and a have-map with all bits set, and renames the
  * directory to `layer_key`. A layer of that key that is there already is kept and completed. */
 int layer_new_commit(struct layer_new *n, const char *layer_key, uint64_t layer_file_size,
 		     const struct bytes *spans);
+
+/* The same, but no page is there yet: they come span by span. A layer of that key that is there already stays as it is. */
+int layer_new_commit_empty(struct layer_new *n, const char *layer_key, uint64_t layer_file_size,
+			   const struct bytes *spans);

@@ -193,19 +193,21 @@ static int print_layers(const struct inspection *i)
 {
 	int r = 0;
 
-	printf("%3s  %-12s  %9s  %9s  %-7s  %s\n", "#", "DIGEST", "PACKED", "PLAIN", "HERE", "TYPE");
+	printf("%3s  %-12s  %9s  %9s  %-7s  %-8s  %s\n", "#", "DIGEST", "PACKED", "PLAIN", "HERE", "FROM", "TYPE");
 	for (size_t n = 0; r == 0 && n < i->image->n_layers; n++) {
 		const struct ensure_layer *l = &i->image->layers[n];
 		_cleanup_(bytes_free) struct bytes line = {0};
 		char hex[DIGEST_HEX_MAX + 1], packed[HUMAN_SIZE], plain[HUMAN_SIZE] = "-", here[HUMAN_SIZE] = "no";
+		const char *from = "-";
 		uint64_t present, total;
 
 		if (layer_state(i, l, &present, &total)) {
 			human_bytes(total, plain);
+			from = l->from;
 			snprintf(here, sizeof(here), "%.0f%%", total ? (double)present * 100 / (double)total : 100.0);
 		}
-		r = bytes_printf(&line, "%3zu  %-12.12s  %9s  %9s  %-7s  %s\n", n + 1, digest_hex(&l->digest, hex),
-				 human_bytes(l->size, packed), plain, here, l->media_type);
+		r = bytes_printf(&line, "%3zu  %-12.12s  %9s  %9s  %-7s  %-8s  %s\n", n + 1, digest_hex(&l->digest, hex),
+				 human_bytes(l->size, packed), plain, here, from, l->media_type);
 		if (r == 0)
 			r = output_text(line.data, line.size);
 	}

@@ -38,6 +38,10 @@ static const struct command commands[] = {
 	 "lazyrun inspect --format '{{.Digest}} {{.Architecture}}' debian\n"
 	 "lazyrun inspect --config debian | jq .config.Env\n"
 	 "lazyrun inspect --raw debian | sha256sum"},
+	{"index", COMMAND_IMAGE, "[FLAGS] IMAGE [-- CMD...]", "make an image lazy without changing it: an artifact beside it",
+	 "lazyrun index --push registry.lan/app\n"
+	 "lazyrun index --push --record registry.lan/py -- python3 -c 'import numpy'\n"
+	 "lazyrun index --push --add-record --seconds 5 registry.lan/redis -- redis-server"},
 	{"ls", COMMAND_IMAGE, "[FLAGS] IMAGE [PATH]", "list a directory inside an image",
 	 "lazyrun ls debian /etc\n"
 	 "lazyrun ls -lR debian /usr/share/doc"},
@@ -95,7 +99,6 @@ static const struct command commands[] = {
 	{"config", COMMAND_PLANNED, "", "change an image's config", NULL},
 	{"validate", COMMAND_PLANNED, "", "check an image or bundle against its specification", NULL},
 	{"verify", COMMAND_PLANNED, "", "check an image's digests and signatures", NULL},
-	{"index", COMMAND_PLANNED, "", "make an image's lazy index", NULL},
 	{"convert", COMMAND_PLANNED, "", "change an image's layers to another format", NULL},
 	{"referrers", COMMAND_PLANNED, "", "list what refers to an image", NULL},
 	{"history", COMMAND_PLANNED, "", "how an image was made", NULL},

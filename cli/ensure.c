@@ -20,6 +20,8 @@ void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static
 	const struct option_spec specs[ENSURE_N_OPTIONS] = {
 		{"platform", 0, OPTION_TEXT, &o->platform, "OS/ARCH", "another platform than this machine's: linux/arm64"},
 		{"pull", 0, OPTION_TEXT, &o->pull, "WHEN", "ask the registry: missing (default), always, never"},
+		{"trust", 0, OPTION_TEXT, &o->trust, "WHOM", "whose tables of layers count: repository (default), pinned"},
+		{"require-lazy", 0, OPTION_FLAG, &o->require_lazy, NULL, "fail rather than download whole layers first"},
 		{"quiet", 'q', OPTION_FLAG, &o->quiet, NULL, "no progress"},
 		{"authfile", 0, OPTION_TEXT, &o->credentials.authfile, "FILE", "credentials, as podman and docker keep them"},
 		{"creds", 0, OPTION_TEXT, &o->credentials.creds, "USER:PASS", "credentials for this registry"},
@@ -60,6 +62,7 @@ void ensure_result_free(struct ensure_result **r)
 	for (size_t i = 0; i < (*r)->n_layers; i++) {
 		free((*r)->layers[i].media_type);
 		free((*r)->layers[i].key);
+		free((*r)->layers[i].from);
 	}
 	free((*r)->layers);
 	free((*r)->image_key);
@@ -80,6 +83,34 @@ static int check_pull(const char *pull)
 	return fail(EINVAL, "--pull=%s: it is missing, always or never", pull);
 }
 
+static int check_trust(const char *trust)
+{
+	if (!trust || strcmp(trust, "repository") == 0 || strcmp(trust, "pinned") == 0)
+		return 0;
+	return fail(EINVAL, "--trust=%s: it is repository (who may push the image may push a table of its layers) or "
+			    "pinned (nothing but what the manifest names by digest)", trust);
+}
+
+static int add_flag(struct json_object *o, const char *key, bool on)
+{
+	return on && json_object_object_add(o, key, json_object_new_boolean(1)) < 0 ? -ENOMEM : 0;
+}
+
+/* What will run, as far as the command line says: the start pack is chosen by it. */
+static int add_command(struct json_object *o, const struct ensure_options *options)
+{
+	struct json_object *args = json_object_new_array();
+	int r = add_text(o, "entrypoint", options->entrypoint);
+
+	for (char *const *a = options->command; a && *a && r == 0; a++)
+		r = json_object_array_add(args, json_object_new_string(*a)) < 0 ? -ENOMEM : 0;
+	if (json_object_object_add(o, "args", args) < 0) {
+		json_field_free(&args);
+		return -ENOMEM;
+	}
+	return r;
+}
+
 static int make_request(const struct reference *ref, const struct ensure_options *options,
 			enum ensure_until until, struct json_object **ret)
 {
@@ -89,6 +120,8 @@ static int make_request(const struct reference *ref, const struct ensure_options
 	struct platform platform;
 	int r = check_pull(options->pull);
 
+	if (r == 0)
+		r = check_trust(options->trust);
 	if (r == 0 && options->platform)
 		r = platform_parse(options->platform, &platform);
 	if (r < 0)
@@ -96,7 +129,9 @@ static int make_request(const struct reference *ref, const struct ensure_options
 	if (!o || add_text(o, "op", "ensure") < 0 || add_text(o, "reference", reference_text(ref, text)) < 0 ||
 	    add_text(o, "platform", options->platform) < 0 ||
 	    add_text(o, "pull", options->pull ? options->pull : "missing") < 0 ||
-	    add_text(o, "until", until == ENSURE_IMAGE ? "image" : "manifest") < 0)
+	    add_text(o, "until", until == ENSURE_IMAGE ? "image" : "manifest") < 0 ||
+	    add_text(o, "trust", options->trust) < 0 || add_flag(o, "require_lazy", options->require_lazy) < 0 ||
+	    add_flag(o, "whole", options->whole) < 0 || add_command(o, options) < 0)
 		return -ENOMEM;
 	/* Always: without events a long download would look like a server that hangs. */
 	if (json_object_object_add(o, "progress", json_object_new_boolean(1)) < 0)
@@ -217,6 +252,8 @@ static int take_layer(struct json_object *o, bool image, struct ensure_layer *l)
 		r = get_digest(o, "diff_id", image, &l->diff_id);
 	if (r == 0)
 		r = get_name(o, "key", image, &l->key);
+	if (r == 0)
+		r = get_name(o, "from", false, &l->from);
 	if (r < 0)
 		return r;
 	if (json_field_u64(o, "size", &l->size) < 0)

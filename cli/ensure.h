@@ -36,6 +36,11 @@ struct ensure_options {
 	const char *image;    /* as the user wrote it */
 	const char *platform; /* --platform, or NULL: this machine's */
 	const char *pull;     /* --pull: "missing" (also NULL), "always", "never" */
+	const char *trust;    /* --trust: "repository" (also NULL), "pinned" */
+	bool require_lazy;    /* rather fail than stream a layer that is not small */
+	bool whole;	      /* every byte of the layers, verified against the image config */
+	const char *entrypoint; /* --entrypoint, or NULL: the image's own */
+	char *const *command;	/* what stands behind the image, or NULL: together they choose the start pack */
 	bool quiet;	      /* no progress */
 	bool lines;	      /* progress as lines where standard error is no terminal; else none there */
 	struct credentials_options credentials;
@@ -47,6 +52,7 @@ struct ensure_layer {
 	uint64_t size;
 	char *media_type;
 	char *key; /* of the layer's directory in the store; "" as long as it is not there */
+	char *from; /* what vouches for it: "tar" or "artifact" */
 };
 
 struct ensure_result {
@@ -81,6 +87,6 @@ int ensure_read_blob(const struct store *s, const struct digest *d, size_t max, 
 void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16]);
 
 /* Options that every such command shares; see cli/options.h. Values behind `o` are borrowed from argv:
- * --platform --pull -q/--quiet --authfile --creds --plain-http --tls-verify. */
-#define ENSURE_N_OPTIONS 7
+ * --platform --pull --trust --require-lazy -q/--quiet --authfile --creds --plain-http --tls-verify. */
+#define ENSURE_N_OPTIONS 9
 void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static ENSURE_N_OPTIONS]);

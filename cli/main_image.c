@@ -11,6 +11,7 @@ static const struct command_function functions[] = {
 	{"evict", cmd_evict},
 	{"gc", cmd_gc},
 	{"images", cmd_images},
+	{"index", cmd_index},
 	{"inspect", cmd_inspect},
 	{"ls", cmd_ls},
 	{"mount", cmd_mount},

@@ -27,6 +27,7 @@ struct context {
 	struct source_table *sources;
 	struct layer_table *layers;
 	struct holds *holds;
+	struct lazy_packs *packs; /* start packs on their way */
 	unsigned int n_cores;
 	uint64_t budget; /* bytes of the disk; UINT64_MAX: none */
 	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time; guards pending */

@@ -1,4 +1,4 @@
-/* Worker threads take the next missing layer; the calling thread tells how it goes. */
+/* Worker threads take the next missing layer, each from where it comes fastest; the calling thread tells how it goes. */
 #include "fetch/ensure_layers.h"
 
 #include <errno.h>
@@ -16,6 +16,9 @@
 #include "base/message.h"
 #include "base/report.h"
 #include "cache/layer_sources.h"
+#include "fetch/lazy.h"
+#include "fetch/lazy_layer.h"
+#include "fetch/lazy_pack.h"
 
 #define WORKERS 8u
 #define TELL_MS 100
@@ -23,8 +26,11 @@
 
 struct work {
 	struct context *context;
-	const struct image *image;
+	struct image *image;
 	struct source *source;
+	const struct ensure_how *how;
+	struct lazy_artifact *artifact;	  /* of ours, when the image has one; else NULL */
+	char why_not[REPORT_TEXT_SIZE];	  /* there is none */
 	struct stream_progress *progress; /* one a layer */
 	sem_t decoders; /* one for each core; of this image: a registry that trickles holds up no other image */
 	pthread_mutex_t lock;		  /* guards the next four */
@@ -37,8 +43,9 @@ struct work {
 
 /* A layer counts as there when its bytes are, or this image itself is the way back to them. What other
  * images of the store know of a way back is used when nothing may be asked of this one's registry. */
-static bool usable(struct context *c, const struct image_layer *l, bool may_stream)
+static bool usable(const struct work *w, const struct image_layer *l)
 {
+	struct context *c = w->context;
 	_cleanup_(layer_sources_free) char **names = NULL;
 	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	size_t n = 0;
@@ -51,9 +58,11 @@ static bool usable(struct context *c, const struct image_layer *l, bool may_stre
 	}
 	if (layer_store_bytes_present(layer) == layer_store_size(layer))
 		return true;
-	if (digest_equal(&l->blob.digest, &l->diff_id)) /* uncompressed */
+	if (w->how->whole)
+		return false;
+	if (digest_equal(&l->blob.digest, &l->diff_id) || l->from == IMAGE_LAYER_ARTIFACT) /* by range, from itself */
 		return true;
-	return !may_stream && layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
+	return !w->source && layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
 }
 
 /* A layer that is made anew must not be served from what the server mapped before: it gets a new number. */
@@ -71,6 +80,30 @@ static void forget_damaged(struct context *c, const struct image_layer *l)
 	pthread_mutex_unlock(&c->store_lock);
 }
 
+/* From the artifact's index and spans, when it has them: nothing else of the layer is needed now. */
+static int make_lazy(struct work *w, size_t i)
+{
+	const struct lazy_artifact_layer *from =
+		w->artifact ? lazy_artifact_layer(w->artifact, &w->image->layers[i].blob.digest) : NULL;
+	struct image_layer *l = &w->image->layers[i];
+	char text[REPORT_TEXT_SIZE], digest[DIGEST_TEXT_MAX], *outer;
+	int r;
+
+	if (!from)
+		return -ENOENT;
+	outer = report_capture(text);
+	r = lazy_layer_make(w->context, w->source, w->image->repository, &l->blob, from);
+	report_capture_again(outer);
+	if (r == -ENOMEM || r == -ENOSPC || r == -EDQUOT)
+		return fail(-r, "%s", text[0] ? text : strerror(-r));
+	if (r < 0 && w->how->require_lazy)
+		return fail(-r, "it would have to be streamed (--require-lazy): %.1500s", text);
+	if (r < 0)
+		report_note("layer %.19s of %s is streamed: %s", digest_text(&l->blob.digest, digest),
+			    w->image->name.reference, text);
+	return r < 0 ? -ENOENT : 0;
+}
+
 static int stream_missing(struct work *w, size_t i)
 {
 	const struct image_layer *l = &w->image->layers[i];
@@ -82,19 +115,30 @@ static int stream_missing(struct work *w, size_t i)
 		.decoders = &w->decoders,
 		.progress = &w->progress[i],
 	};
+
+	if (w->how->require_lazy && l->blob.size > ENSURE_LAYERS_SMALL)
+		return fail(EOPNOTSUPP, "it would have to be streamed (--require-lazy): %s",
+			    w->artifact ? "the image's artifact has nothing for it" : w->why_not);
+	forget_damaged(w->context, l);
+	return stream_layer(&job);
+}
+
+static int make_missing(struct work *w, size_t i)
+{
+	const struct image_layer *l = &w->image->layers[i];
 	struct flight flight = {.blob = l->blob.digest};
 	int r = 0;
 
 	if (!w->source)
 		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--pull=never)");
-	strcpy(flight.layer_key, l->key);
 	context_enter_flight(w->context, &flight);
-	if (usable(w->context, l, true)) /* another request streamed it meanwhile */
-		atomic_store(&job.progress->state, STREAM_DONE);
-	else {
-		forget_damaged(w->context, l);
-		r = stream_layer(&job);
+	if (!usable(w, l)) { /* else another request made it meanwhile */
+		r = make_lazy(w, i);
+		if (r == -ENOENT)
+			r = stream_missing(w, i);
 	}
+	if (r == 0)
+		atomic_store(&w->progress[i].state, STREAM_DONE);
 	context_leave_flight(w->context, &flight);
 	return r;
 }
@@ -125,7 +169,7 @@ static void *work(void *argument)
 			continue;
 		pthread_mutex_unlock(&w->lock);
 		report_capture(text);
-		r = stream_missing(w, i);
+		r = make_missing(w, i);
 		report_capture(NULL);
 		pthread_mutex_lock(&w->lock);
 		if (r < 0 && w->result == 0) {
@@ -227,43 +271,15 @@ static int run_workers(struct work *w, size_t n_missing, const struct ensure_lis
 	return w->result < 0 ? fail(-w->result, "%s", w->text) : 0;
 }
 
-static int stream_all(struct context *c, const struct image *image, struct source *source,
-		      const struct ensure_listener *listener)
-{
-	struct work w = {.context = c, .image = image, .source = source};
-	size_t n_missing = 0;
-	int r = 0;
-
-	w.progress = calloc(image->n_layers, sizeof(*w.progress));
-	if (!w.progress)
-		return -ENOMEM;
-	sem_init(&w.decoders, 0, c->n_cores);
-	pthread_mutex_init(&w.lock, NULL);
-	pthread_cond_init(&w.ended, NULL);
-	for (size_t i = 0; i < image->n_layers; i++) {
-		bool there = usable(c, &image->layers[i], source != NULL);
-
-		atomic_store(&w.progress[i].state, there ? STREAM_PRESENT : STREAM_WAITING);
-		n_missing += !there;
-	}
-	if (n_missing)
-		r = run_workers(&w, n_missing, listener);
-	pthread_mutex_destroy(&w.lock);
-	pthread_cond_destroy(&w.ended);
-	sem_destroy(&w.decoders);
-	free(w.progress);
-	return r;
-}
-
-static int number_layer(struct context *c, const struct image_layer *l, const char *source_name, uint32_t *ret)
+static int number_layer(struct context *c, const struct image *image, const struct image_layer *l, uint32_t *ret)
 {
 	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	int r = layer_table_get(c->layers, l->key, &layer);
 
 	if (r < 0)
 		return fail(EIO, "layer %s is gone from the store; try again", l->key);
-	if (digest_equal(&l->blob.digest, &l->diff_id))
-		layer_sources_add(c->store, l->key, source_name);
+	if (digest_equal(&l->blob.digest, &l->diff_id) || l->from == IMAGE_LAYER_ARTIFACT)
+		layer_sources_add(c->store, l->key, image->repository);
 	return number_table_add_layer(c->numbers, l->key, ret);
 }
 
@@ -279,13 +295,13 @@ static void invalidate_image(struct context *c, uint32_t number)
 		usleep(500);
 }
 
-static int number_image(struct context *c, const struct image *image, const char *source_name)
+static int number_image(struct context *c, const struct image *image)
 {
 	uint32_t numbers[LIMIT_LAYERS], number, before = 0;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < image->n_layers; i++)
-		r = number_layer(c, &image->layers[i], source_name, &numbers[i]);
+		r = number_layer(c, image, &image->layers[i], &numbers[i]);
 	if (r < 0)
 		return r;
 	number_table_find_image(c->numbers, image->key, &before);
@@ -296,8 +312,20 @@ static int number_image(struct context *c, const struct image *image, const char
 	return r;
 }
 
-bool ensure_layers_known(struct context *c, const struct image *image)
+/* Of the bytes that are missing a start pack may bring some: that is a thread's business. */
+static bool is_plainly_there(struct work *w, const struct image_layer *l)
 {
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
+
+	if (!usable(w, l))
+		return false;
+	return l->from == IMAGE_LAYER_TAR || (layer_table_get(w->context->layers, l->key, &layer) == 0 &&
+					      layer_store_bytes_present(layer) == layer_store_size(layer));
+}
+
+bool ensure_layers_known(struct context *c, struct image *image, const struct ensure_how *how)
+{
+	struct work w = {.context = c, .image = image, .how = how};
 	uint32_t number;
 	bool known;
 
@@ -306,22 +334,102 @@ bool ensure_layers_known(struct context *c, const struct image *image)
 	known = number_table_find_image(c->numbers, image->key, &number) == 0;
 	for (size_t i = 0; known && i < image->n_layers; i++)
 		known = number_table_find_layer(c->numbers, image->layers[i].key, &number) == 0 &&
-			usable(c, &image->layers[i], true);
+			is_plainly_there(&w, &image->layers[i]);
 	pthread_mutex_unlock(&c->store_lock);
 	return known;
 }
 
-int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,
+static int number_all(struct context *c, struct image *image)
+{
+	int r;
+
+	pthread_mutex_lock(&c->store_lock);
+	r = image_choose_layers(c, image);
+	if (r == 0)
+		r = number_image(c, image);
+	pthread_mutex_unlock(&c->store_lock);
+	return r;
+}
+
+/* Asked only when something is missing. A broken artifact is as good as none, and says so in the log. */
+static int find_artifact(struct work *w)
+{
+	char text[REPORT_TEXT_SIZE] = "", *outer;
+	int r;
+
+	if (w->image->trust == IMAGE_TRUST_PINNED || w->how->whole) {
+		snprintf(w->why_not, sizeof(w->why_not), "artifacts are not to be trusted (--trust=pinned)");
+		return 0;
+	}
+	outer = report_capture(text);
+	r = lazy_find(w->context, w->image, w->source, &w->artifact);
+	report_capture_again(outer);
+	if (r == -ENOMEM)
+		return r;
+	if (r == -ENOENT)
+		snprintf(w->why_not, sizeof(w->why_not), "the image has no artifact; make one: lazyrun index --push %.512s",
+			 w->image->name.reference);
+	else if (r < 0)
+		snprintf(w->why_not, sizeof(w->why_not), "%.1500s", text[0] ? text : strerror(-r));
+	if (r < 0 && r != -ENOENT)
+		report_note("%s is streamed: %s", w->image->name.reference, w->why_not);
+	return 0;
+}
+
+static int make_all(struct work *w, const struct ensure_listener *listener)
+{
+	struct image *image = w->image;
+	struct lazy_pack *pack = NULL;
+	size_t n_missing = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < image->n_layers; i++) {
+		bool there = usable(w, &image->layers[i]);
+
+		atomic_store(&w->progress[i].state, there ? STREAM_PRESENT : STREAM_WAITING);
+		n_missing += !there;
+	}
+	if (w->source && n_missing)
+		r = find_artifact(w);
+	else if (w->source && !w->how->whole && image->artifact.algorithm != DIGEST_NONE)
+		lazy_known(w->context->store, image->repository, &image->name.manifest, NULL, &w->artifact);
+	/* Side by side with the layers' indexes. */
+	if (r == 0 && w->artifact)
+		lazy_pack_begin(w->context->packs,
+				&(struct lazy_pack_for){w->source, image, w->artifact, w->how->command, n_missing == 0},
+				&pack);
+	if (r == 0 && n_missing)
+		r = run_workers(w, n_missing, listener);
+	if (r == 0)
+		r = number_all(w->context, image);
+	if (r == 0 && pack)
+		lazy_pack_run(&pack, image, w->artifact);
+	lazy_pack_drop(&pack);
+	return r;
+}
+
+int ensure_layers(struct context *c, struct image *image, struct source *source, const struct ensure_how *how,
 		  const struct ensure_listener *listener)
 {
-	char name[LIMIT_PATH_SIZE + 512];
-	int r = stream_all(c, image, source, listener);
+	struct work *w = calloc(1, sizeof(*w));
+	int r;
 
-	if (r < 0)
-		return r;
-	source_table_name(ref, name, sizeof(name));
-	pthread_mutex_lock(&c->store_lock);
-	r = number_image(c, image, name);
-	pthread_mutex_unlock(&c->store_lock);
+	if (!w)
+		return -ENOMEM;
+	w->context = c;
+	w->image = image;
+	w->source = source;
+	w->how = how;
+	w->progress = calloc(image->n_layers, sizeof(*w->progress));
+	sem_init(&w->decoders, 0, c->n_cores);
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->ended, NULL);
+	r = w->progress ? make_all(w, listener) : -ENOMEM;
+	pthread_mutex_destroy(&w->lock);
+	pthread_cond_destroy(&w->ended);
+	sem_destroy(&w->decoders);
+	lazy_artifact_free(&w->artifact);
+	free(w->progress);
+	free(w);
 	return r;
 }

@@ -12,6 +12,8 @@
 #include "fetch/image.h"
 #include "fetch/stream.h"
 
+#define ENSURE_LAYERS_SMALL (128u << 10) /* packed: streaming it costs less than asking for its index */
+
 /* Where progress goes: REPLY packets of this request. */
 struct ensure_listener {
 	int command_fd;
@@ -19,9 +21,15 @@ struct ensure_listener {
 	bool wanted;
 };
 
-/* `source` NULL: nothing may be asked of the registry. */
-int ensure_layers(struct context *c, const struct image *image, const struct reference *ref, struct source *source,
+struct ensure_how {
+	const char *command; /* what will run, by lazy_artifact_command(), for the start pack; NULL: the image's own */
+	bool require_lazy;   /* fails rather than stream a layer that is not small */
+	bool whole;	     /* every byte shall be here, verified against the diffIDs */
+};
+
+/* `source` NULL: nothing may be asked of the registry. The image's layer keys become those that are used. */
+int ensure_layers(struct context *c, struct image *image, struct source *source, const struct ensure_how *how,
 		  const struct ensure_listener *listener);
 
 /* Whether all of that is done already; waits for nobody, and says no when it would have to. */
-bool ensure_layers_known(struct context *c, const struct image *image);
+bool ensure_layers_known(struct context *c, struct image *image, const struct ensure_how *how);

@@ -21,6 +21,7 @@
 #include "fetch/context.h"
 #include "fetch/fill.h"
 #include "fetch/idle.h"
+#include "fetch/lazy_pack.h"
 #include "fetch/requests.h"
 
 #define TICK_MS 1000
@@ -107,7 +108,7 @@ static void read_need(struct fetcher *f)
 	struct need n;
 	ssize_t size = recv(f->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT);
 
-	if (size == sizeof(n) && n.kind == NEED_PAGES)
+	if (size == sizeof(n) && n.kind == NEED_PAGES && !lazy_pack_hold(f->context->packs, &n))
 		fill_need(f->fill, &n);
 }
 
@@ -144,6 +145,8 @@ int fetcher_run(const struct fetcher_setup *setup)
 	r = context_new(setup, &f.context);
 	if (r == 0)
 		r = fill_new(f.context, &f.fill);
+	if (r == 0)
+		r = lazy_pack_new(f.context, f.fill, &f.context->packs);
 	if (r == 0)
 		r = requests_new(f.context, f.fill, &f.requests);
 	if (r == 0)

@@ -24,6 +24,7 @@ struct fetcher_setup {
 	int idle_seconds;  /* after so long without use MESSAGE_IDLE is sent; 0: never */
 	const int *supervisor_pid, *server_pid; /* in shared memory, for status */
 	const atomic_uint *n_invalidated;	/* the same: images that it has let go of */
+	const atomic_uint *n_dropped;		/* the same: NEED_DROP_PAGES and NEED_RECORD it is done with */
 	const atomic_uint *parked_reads;	/* the same: reads that wait in the server */
 };
 

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/report.h"
+#include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
 
 #define WORKERS 8u
@@ -43,28 +44,39 @@ static void answer(struct fill *f, int flags, const struct need *need)
 		;
 }
 
-static int get_span(struct fill *f, const char *source_name, const struct layer_store *layer, const struct span *span,
-		    uint8_t *plain)
+/* The layer says which blob it is cut from. Else that is the tar itself: its digest is the diffID, the layer's key. */
+static int find_blob(const struct fill *f, const struct layer_store *layer, struct descriptor *ret)
 {
-	struct descriptor blob = {.type = MEDIA_LAYER_TAR};
 	const struct span_table *t = layer_store_spans(layer);
 	char text[DIGEST_TEXT_MAX];
-	struct source *source;
-	struct reference ref;
-	struct digest got;
+	struct layer_blob said;
 	struct span at;
-	int r;
+	int r = layer_blob_get(f->context->store, layer_store_key(layer), &said);
 
-	/* The blob is the tar itself: its digest is the diffID, which is the layer's key. */
+	*ret = (struct descriptor){.type = MEDIA_LAYER_TAR, .digest = said.digest, .size = said.size};
+	if (r != -ENOENT)
+		return r < 0 ? fail(-r, "layer %s: its file \"blob\": %s", layer_store_key(layer), strerror(-r)) : 0;
 	snprintf(text, sizeof(text), "sha256:%s", layer_store_key(layer) + strlen("tar-"));
-	r = digest_parse(text, strlen(text), &blob.digest);
+	r = digest_parse(text, strlen(text), &ret->digest);
 	for (size_t i = span_table_count(t); r == 0 && i > 0; i--) {
 		span_table_get(t, i - 1, &at);
 		if (at.kind == SPAN_STORED) {
-			blob.size = at.packed_off + at.packed_size;
+			ret->size = at.packed_off + at.packed_size;
 			break;
 		}
 	}
+	return r;
+}
+
+static int get_span(struct fill *f, const char *source_name, const struct layer_store *layer, const struct span *span,
+		    uint8_t *plain)
+{
+	struct descriptor blob;
+	struct source *source;
+	struct reference ref;
+	struct digest got;
+	int r = find_blob(f, layer, &blob);
+
 	if (r == 0)
 		r = reference_parse(source_name, &ref);
 	if (r == 0)

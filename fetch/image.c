@@ -2,16 +2,21 @@
 #include "fetch/image.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/report.h"
 #include "cache/blob_store.h"
+#include "cache/layer_store.h"
+#include "fetch/lazy.h"
+#include "fetch/lazy_layer.h"
 #include "fetch/stream.h"
 
 struct resolve {
@@ -24,8 +29,13 @@ struct resolve {
 
 void image_free(struct image **i)
 {
-	if (*i)
-		free((*i)->layers);
+	if (!*i)
+		return;
+	for (char **a = (*i)->command; a && *a; a++)
+		free(*a);
+	free((*i)->command);
+	free((*i)->created);
+	free((*i)->layers);
 	free(*i);
 	*i = NULL;
 }
@@ -171,7 +181,62 @@ static int make_layers(const struct resolve *v, const struct manifest *m, const 
 			return fail(EOPNOTSUPP, "%s: the diffID of layer %zu is not a sha256 digest", v->text, n + 1);
 		i->layers[n].blob = m->layers[n];
 		i->layers[n].diff_id = config->diff_ids[n];
-		stream_key(&i->layers[n].diff_id, i->layers[n].key);
+	}
+	return 0;
+}
+
+/* Its entrypoint and cmd: what runs when nothing else is said. */
+static int take_command(const struct image_config *config, struct image *i)
+{
+	size_t n = 0;
+
+	for (char **a = config->entrypoint; *a; a++)
+		n++;
+	i->n_entrypoint = n;
+	for (char **a = config->cmd; *a; a++)
+		n++;
+	i->command = calloc(n + 1, sizeof(*i->command));
+	i->created = strdup(config->created ? config->created : "");
+	if (!i->command || !i->created)
+		return -ENOMEM;
+	n = 0;
+	for (char *const *list = config->entrypoint; list; list = list == config->entrypoint ? config->cmd : NULL)
+		for (char *const *a = list; *a; a++) {
+			i->command[n] = strdup(*a);
+			if (!i->command[n++])
+				return -ENOMEM;
+		}
+	return 0;
+}
+
+static bool is_there(const struct context *c, const char *layer_key)
+{
+	return faccessat(c->store->layers_fd, layer_key, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       !layer_store_is_bad(c->store, layer_key);
+}
+
+int image_choose_layers(struct context *c, struct image *i)
+{
+	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
+	int r = i->trust == IMAGE_TRUST_REPOSITORY ? lazy_known(c->store, i->repository, &i->name.manifest, &i->artifact, &a) :
+							      0;
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	for (size_t n = 0; n < i->n_layers; n++) {
+		struct image_layer *l = &i->layers[n];
+		const struct lazy_artifact_layer *from = a ? lazy_artifact_layer(a, &l->blob.digest) : NULL;
+		char key[LAYER_KEY_SIZE];
+
+		l->from = IMAGE_LAYER_TAR;
+		stream_key(&l->diff_id, l->key);
+		if (!from || is_there(c, l->key))
+			continue;
+		lazy_layer_key(i->repository, from, key);
+		if (!is_there(c, key))
+			continue;
+		l->from = IMAGE_LAYER_ARTIFACT;
+		strcpy(l->key, key);
 	}
 	make_key(i);
 	return 0;
@@ -191,29 +256,35 @@ static int check_platform(const struct resolve *v, const struct image_config *co
 		    platform_text(&config->platform, have), platform_text(&v->platform, want));
 }
 
-int image_resolve(struct context *c, const struct reference *ref, const char *platform, enum image_pull pull,
-		  struct source *source, struct image **ret)
+int image_resolve(struct context *c, const struct image_want *want, struct source *source, struct image **ret)
 {
 	_cleanup_(image_config_free) struct image_config *config = NULL;
 	_cleanup_(manifest_free) struct manifest *m = NULL;
 	_cleanup_(image_free) struct image *i = calloc(1, sizeof(*i));
-	struct resolve v = {.context = c, .ref = ref, .source = pull == IMAGE_PULL_NEVER ? NULL : source};
+	struct resolve v = {
+		.context = c, .ref = want->ref, .source = want->pull == IMAGE_PULL_NEVER ? NULL : source};
 	int r;
 
 	if (!i)
 		return -ENOMEM;
-	r = platform_parse(platform, &v.platform);
+	r = platform_parse(want->platform, &v.platform);
 	if (r < 0)
 		return r;
-	v.text = reference_text(ref, i->name.reference);
+	i->trust = want->trust;
+	source_table_name(want->ref, i->repository, sizeof(i->repository));
+	v.text = reference_text(want->ref, i->name.reference);
 	platform_text(&v.platform, i->name.platform);
-	r = get_manifest(&v, pull, &i->name, &m);
+	r = get_manifest(&v, want->pull, &i->name, &m);
 	if (r == 0)
 		r = get_config(&v, m, &config);
 	if (r == 0)
 		r = check_platform(&v, config);
 	if (r == 0)
 		r = make_layers(&v, m, config, i);
+	if (r == 0)
+		r = take_command(config, i);
+	if (r == 0)
+		r = image_choose_layers(c, i);
 	if (r < 0)
 		return r;
 	i->config = m->config.digest;

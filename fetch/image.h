@@ -20,9 +20,22 @@ enum image_pull {
 	IMAGE_PULL_NEVER,   /* no request at all */
 };
 
+/* Whose word counts for where a layer's bytes are (docs/design.md, "Trust"). */
+enum image_trust {
+	IMAGE_TRUST_REPOSITORY, /* an artifact of the image's own repository too */
+	IMAGE_TRUST_PINNED,	/* nothing but what manifest and config name by digest */
+};
+
+/* What vouches for the layer's directory that is used. */
+enum image_layer_from {
+	IMAGE_LAYER_TAR,      /* the whole layer was streamed and matched its diffID, or is to be streamed */
+	IMAGE_LAYER_ARTIFACT, /* layer index and span table of our artifact in the image's repository */
+};
+
 struct image_layer {
 	struct descriptor blob;
 	struct digest diff_id;
+	enum image_layer_from from;
 	char key[LAYER_KEY_SIZE];
 };
 
@@ -32,9 +45,25 @@ struct image {
 	char key[IMAGE_KEY_SIZE]; /* hash of the ordered layer keys */
 	struct image_layer *layers;
 	size_t n_layers;
+	enum image_trust trust;
+	char repository[LIMIT_PATH_SIZE + 512]; /* source_table_name() of where it comes from */
+	char **command;	    /* the image's own argv: entrypoint and cmd; NULL-terminated */
+	size_t n_entrypoint; /* of it */
+	char *created;	    /* as its config says, or "" */
+	struct digest artifact; /* the manifest of ours that is known for it; DIGEST_NONE: none */
+};
+
+struct image_want {
+	const struct reference *ref;
+	const char *platform; /* NULL: this machine's */
+	enum image_pull pull;
+	enum image_trust trust;
 };
 
 /* `source` may be NULL with IMAGE_PULL_NEVER. */
-int image_resolve(struct context *c, const struct reference *ref, const char *platform, enum image_pull pull,
-		  struct source *source, struct image **ret);
+int image_resolve(struct context *c, const struct image_want *want, struct source *source, struct image **ret);
+
+/* Chooses each layer's key anew from what the store has: a layer that was verified whole first, then one of the
+ * artifact that is known for the image, if it may be trusted; else it is to be streamed. */
+int image_choose_layers(struct context *c, struct image *i);
 void image_free(struct image **i);

@@ -40,7 +40,8 @@ int needed_images_load(struct context *c, const char *only, const char *except, 
 		outer = report_capture(text); /* what is broken here is said when it is used */
 		r = reference_parse(names[i].reference, &ref);
 		if (r == 0)
-			r = image_resolve(c, &ref, names[i].platform, IMAGE_PULL_NEVER, NULL, &l.images[l.n]);
+			r = image_resolve(c, &(struct image_want){.ref = &ref, .platform = names[i].platform, .pull = IMAGE_PULL_NEVER},
+					  NULL, &l.images[l.n]);
 		report_capture_again(outer);
 		if (r < 0) {
 			l.broken[l.n_broken++] = names[i];
@@ -149,7 +150,7 @@ bool needed_image_key(const struct context *c, const struct needed *n, const cha
 static bool image_has_blob(const struct image *image, const struct digest *d)
 {
 	return digest_equal(&image->name.digest, d) || digest_equal(&image->name.manifest, d) ||
-	       digest_equal(&image->config, d);
+	       digest_equal(&image->config, d) || digest_equal(&image->artifact, d);
 }
 
 bool needed_blob(const struct context *c, const struct needed *n, const struct digest *d)

@@ -18,6 +18,7 @@
 #include "fetch/gc.h"
 #include "fetch/holds.h"
 #include "fetch/keep.h"
+#include "fetch/lazy_requests.h"
 #include "fetch/transport.h"
 
 #define REQUESTS_MAX 128u
@@ -61,7 +62,7 @@ static void add_number(struct json_object *o, const char *key, uint64_t n)
 	json_object_object_add(o, key, json_object_new_int64((int64_t)n));
 }
 
-static int get_reference(struct json_object *o, struct reference *ret)
+int requests_reference(struct json_object *o, struct reference *ret)
 {
 	const char *text;
 
@@ -86,6 +87,32 @@ static int get_pull(struct json_object *o, enum image_pull *ret)
 	return 0;
 }
 
+static int get_want(struct json_object *o, const struct reference *ref, struct image_want *ret)
+{
+	const char *trust = "repository";
+	int r = get_pull(o, &ret->pull);
+
+	json_field_string(o, "platform", &ret->platform);
+	json_field_string(o, "trust", &trust);
+	ret->ref = ref;
+	if (r < 0)
+		return r;
+	if (strcmp(trust, "repository") != 0 && strcmp(trust, "pinned") != 0)
+		return fail(EINVAL, "--trust=%s is not known; choose repository or pinned", trust);
+	ret->trust = strcmp(trust, "pinned") == 0 ? IMAGE_TRUST_PINNED : IMAGE_TRUST_REPOSITORY;
+	return 0;
+}
+
+static void get_how(struct json_object *o, struct ensure_how *ret)
+{
+	int require_lazy = 0, whole = 0;
+
+	json_field_bool(o, "require_lazy", &require_lazy);
+	json_field_bool(o, "whole", &whole);
+	ret->require_lazy = require_lazy;
+	ret->whole = whole;
+}
+
 static void describe_image(const struct image *image, bool with_keys, struct json_object *answer)
 {
 	struct json_object *layers = json_object_new_array();
@@ -104,6 +131,7 @@ static void describe_image(const struct image *image, bool with_keys, struct jso
 		add_number(o, "size", l->blob.size);
 		add_text(o, "media_type", media_type_text(l->blob.type));
 		add_text(o, "key", l->key);
+		add_text(o, "from", l->from == IMAGE_LAYER_ARTIFACT ? "artifact" : "tar");
 		json_object_array_add(layers, o);
 	}
 	json_object_object_add(answer, "layers", layers);
@@ -117,14 +145,18 @@ static void set_waiting_for(struct request *q, const char *name)
 }
 
 /* Pending until it has its name: who removes another image in between leaves this one's parts. */
-static int make_image(struct context *c, const struct image *image, const struct reference *ref,
-		      struct source *source, const struct ensure_listener *listener)
+static int make_image(const struct request *q, struct image *image, struct source *source, struct ensure_how *how,
+		      const struct ensure_listener *listener)
 {
+	_cleanup_(bytes_free) struct bytes command = {0};
+	struct context *c = q->all->context;
 	struct pending pending = {.image = image};
 	int r;
 
+	/* Without it the image's own pack is used: no reason to fail. */
+	how->command = lazy_requests_command(q->o, image, &command) == 0 ? (const char *)command.data : NULL;
 	context_add_pending(c, &pending);
-	r = ensure_layers(c, image, ref, source, listener);
+	r = ensure_layers(c, image, source, how, listener);
 	if (r == 0)
 		r = names_put(c->store, &image->name);
 	context_remove_pending(c, &pending);
@@ -136,22 +168,23 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	struct context *c = q->all->context;
 	_cleanup_(image_free) struct image *image = NULL;
 	struct ensure_listener listener = {.command_fd = c->setup->command_fd, .connection = q->head.connection};
-	const char *platform = NULL, *until = "image";
+	const char *until = "image";
 	struct transport_counters before, after;
 	struct json_object *access = NULL;
+	struct image_want want = {0};
+	struct ensure_how how = {0};
 	struct source *source;
 	struct reference ref;
-	enum image_pull pull = IMAGE_PULL_MISSING;
 	int progress = 0, r;
 
-	json_field_string(q->o, "platform", &platform);
 	json_field_string(q->o, "until", &until);
 	json_field_bool(q->o, "progress", &progress);
 	json_field_object(q->o, "access", &access);
 	listener.wanted = progress;
-	r = get_reference(q->o, &ref);
+	get_how(q->o, &how);
+	r = requests_reference(q->o, &ref);
 	if (r == 0)
-		r = get_pull(q->o, &pull);
+		r = get_want(q->o, &ref, &want);
 	if (r == 0)
 		r = source_table_get(c->sources, &ref, access, &source);
 	if (r < 0)
@@ -159,9 +192,9 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	set_waiting_for(q, source_name(source));
 	transport_counters(c->transport, &before);
 	pthread_rwlock_rdlock(&c->ensure_lock);
-	r = image_resolve(c, &ref, platform, pull, source, &image);
+	r = image_resolve(c, &want, source, &image);
 	if (r == 0 && strcmp(until, "image") == 0)
-		r = make_image(c, image, &ref, pull == IMAGE_PULL_NEVER ? NULL : source, &listener);
+		r = make_image(q, image, want.pull == IMAGE_PULL_NEVER ? NULL : source, &how, &listener);
 	pthread_rwlock_unlock(&c->ensure_lock);
 	transport_counters(c->transport, &after);
 	if (r < 0)
@@ -178,24 +211,26 @@ static bool answer_known(struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
 	_cleanup_(image_free) struct image *image = NULL;
-	const char *op = "", *platform = NULL, *until = "image";
+	const char *op = "", *until = "image";
 	struct json_object *access = NULL;
 	char text[REPORT_TEXT_SIZE];
+	struct image_want want = {0};
+	struct ensure_how how = {0};
 	struct source *source;
 	struct reference ref;
-	enum image_pull pull;
 	bool known;
 
 	json_field_string(q->o, "op", &op);
 	json_field_string(q->o, "until", &until);
 	if (strcmp(op, "ensure") != 0 || strcmp(until, "image") != 0)
 		return false;
-	json_field_string(q->o, "platform", &platform);
 	json_field_object(q->o, "access", &access);
+	get_how(q->o, &how);
 	report_capture(text);
-	known = get_reference(q->o, &ref) == 0 && get_pull(q->o, &pull) == 0 && pull != IMAGE_PULL_ALWAYS &&
-		source_table_get(c->sources, &ref, access, &source) == 0 &&
-		image_resolve(c, &ref, platform, IMAGE_PULL_NEVER, NULL, &image) == 0 && ensure_layers_known(c, image);
+	known = requests_reference(q->o, &ref) == 0 && get_want(q->o, &ref, &want) == 0 && want.pull != IMAGE_PULL_ALWAYS &&
+		source_table_get(c->sources, &ref, access, &source) == 0;
+	want.pull = IMAGE_PULL_NEVER;
+	known = known && image_resolve(c, &want, NULL, &image) == 0 && ensure_layers_known(c, image, &how);
 	report_capture(NULL);
 	if (!known)
 		return false;
@@ -203,6 +238,20 @@ static bool answer_known(struct request *q, struct json_object *answer)
 	add_number(answer, "fetched_bytes", 0);
 	add_number(answer, "requests", 0);
 	return true;
+}
+
+static int op_index(struct request *q, struct json_object *answer)
+{
+	struct source *source;
+	struct reference ref;
+	int r = requests_reference(q->o, &ref);
+
+	if (r == 0)
+		r = source_table_get(q->all->context->sources, &ref, NULL, &source);
+	if (r < 0)
+		return r;
+	set_waiting_for(q, source_name(source));
+	return lazy_requests_index(q->all->context, source, q->o, answer);
 }
 
 static int op_status(const struct request *q, struct json_object *answer)
@@ -287,6 +336,12 @@ static int dispatch(struct request *q, struct json_object *answer)
 		return op_ensure(q, answer);
 	if (strcmp(op, "status") == 0)
 		return op_status(q, answer);
+	if (strcmp(op, "record") == 0)
+		return lazy_requests_record(q->all->context, q->o);
+	if (strcmp(op, "record-end") == 0)
+		return lazy_requests_record_end(q->all->context);
+	if (strcmp(op, "index") == 0)
+		return op_index(q, answer);
 	if (strcmp(op, "hold") == 0)
 		return op_hold(q->all, q->o);
 	if (strcmp(op, "stop") == 0)
@@ -304,7 +359,7 @@ static int dispatch(struct request *q, struct json_object *answer)
 	if (strcmp(op, "evict") != 0 && strcmp(op, "remove") != 0)
 		return fail(EINVAL, "the server does not know \"%s\"; is it older than this command? Run "
 				    "\"lazyrun stop-server\"", op);
-	r = get_reference(q->o, &ref);
+	r = requests_reference(q->o, &ref);
 	if (r < 0)
 		return r;
 	return strcmp(op, "evict") == 0 ? keep_evict(q->all->context, &ref, answer) :
@@ -383,7 +438,7 @@ static void replay_request(struct requests *all, struct json_object *o)
 	if (strcmp(op, "hold") == 0)
 		op_hold(all, o);
 	json_field_object(o, "access", &access);
-	if (strcmp(op, "ensure") == 0 && access && get_reference(o, &ref) == 0)
+	if (strcmp(op, "ensure") == 0 && access && requests_reference(o, &ref) == 0)
 		source_table_get(all->context->sources, &ref, access, &source);
 	json_object_put(o);
 }

@@ -17,6 +17,7 @@ struct control {
 	int supervisor_pid, server_pid, fetcher_pid;
 	atomic_uint parked_reads;
 	atomic_uint n_invalidated; /* NEED_INVALIDATE_IMAGE packets that the server is done with */
+	atomic_uint n_dropped;	   /* the same of NEED_DROP_PAGES and NEED_RECORD */
 	/* The kernel's INIT request, which it sends once: each new server replays it. Complete when
 	 * init_size is not 0. */
 	atomic_uint init_size;

@@ -16,6 +16,7 @@ struct drop {
 	struct image_views *views;
 	struct fuse_session *se;
 	uint32_t number;
+	atomic_uint *n_done;
 };
 
 static bool is_dots(const struct erofs_entry *e)
@@ -69,10 +70,11 @@ static void *run(void *argument)
 	if (r < 0 && r != -ENOENT)
 		report_note("pages of evicted layer %u stay in memory: %s", d->number, strerror(-r));
 	image_view_layer_close(&layer);
+	atomic_fetch_add(d->n_done, 1);
 	return NULL;
 }
 
-void page_drop_start(struct image_views *views, struct fuse_session *se, uint32_t layer_number)
+void page_drop_start(struct image_views *views, struct fuse_session *se, uint32_t layer_number, atomic_uint *n_done)
 {
 	struct drop *d = malloc(sizeof(*d));
 	pthread_attr_t attributes;
@@ -80,7 +82,7 @@ void page_drop_start(struct image_views *views, struct fuse_session *se, uint32_
 
 	if (!d)
 		return;
-	*d = (struct drop){views, se, layer_number};
+	*d = (struct drop){views, se, layer_number, n_done};
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	if (pthread_create(&thread, &attributes, run, d) != 0)

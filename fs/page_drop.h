@@ -18,4 +18,4 @@
 
 #include "fs/image_view.h"
 
-void page_drop_start(struct image_views *views, struct fuse_session *se, uint32_t layer_number);
+void page_drop_start(struct image_views *views, struct fuse_session *se, uint32_t layer_number, atomic_uint *n_done);

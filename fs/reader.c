@@ -31,6 +31,8 @@ struct parked {
 struct reader {
 	int need_fd, event_fd;
 	atomic_uint *n_parked;
+	atomic_int record_fd; /* -1: none yet */
+	atomic_bool recording;
 	pthread_mutex_t lock; /* guards the list, and `interrupted` of what was parked */
 	struct parked *list;
 };
@@ -42,6 +44,7 @@ int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret)
 	if (!r)
 		return -ENOMEM;
 	r->need_fd = need_fd;
+	r->record_fd = -1;
 	r->n_parked = n_parked;
 	atomic_store(n_parked, 0); /* what a dead server had counted */
 	pthread_mutex_init(&r->lock, NULL);
@@ -145,12 +148,43 @@ static void park(struct reader *r, struct parked *p)
 	wake(r);
 }
 
+/* The descriptor's number stays once made: a worker may be writing to it. */
+void reader_record(struct reader *r, int fd)
+{
+	int old = atomic_load(&r->record_fd);
+
+	atomic_store(&r->recording, fd >= 0);
+	if (fd < 0)
+		return;
+	if (old < 0) {
+		atomic_store(&r->record_fd, fd);
+		return;
+	}
+	if (dup2(fd, old) < 0)
+		atomic_store(&r->recording, false);
+	fd_close(&fd);
+}
+
+/* A write of its own for each, so that a server that dies loses nothing and files are never torn. */
+static void record(const struct reader *r, const struct image_view_layer *layer, uint64_t off, size_t size)
+{
+	struct need_touched t = {.number = layer->number, .first_page = off / LAYER_PAGE};
+
+	if (!atomic_load(&r->recording) || size == 0)
+		return;
+	t.n_pages = (uint32_t)((off + size - 1) / LAYER_PAGE - t.first_page + 1);
+	if (write(atomic_load(&r->record_fd), &t, sizeof(t)) < 0)
+		report_note("a read cannot be recorded");
+}
+
 void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t off, size_t size)
 {
 	uint8_t data[READER_SIZE_MAX];
 	struct parked *p;
-	int err = size > sizeof(data) ? -EIO : layer_store_read(layer->store, data, size, off);
+	int err;
 
+	record(r, layer, off, size);
+	err = size > sizeof(data) ? -EIO : layer_store_read(layer->store, data, size, off);
 	if (err == 0) {
 		fuse_reply_buf(request, (const char *)data, size);
 	} else if (err != -EAGAIN) {

@@ -32,6 +32,9 @@ void reader_free(struct reader **r);
 /* The range lies inside the layer file or the answer is EIO. */
 void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t off, size_t size);
 
+/* Each read from now on is noted in this file (struct need_touched), which is taken over; -1: no more. */
+void reader_record(struct reader *r, int fd);
+
 /* Becomes readable when reader_tick() has something to do. */
 int reader_event_fd(const struct reader *r);
 /* Answers what was interrupted, asks again for what waits long or was not asked. Returns after how many

@@ -2,6 +2,7 @@
 #include "fs/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -59,6 +60,16 @@ static int watch_mappings(void)
 	return sigaction(SIGBUS, &a, NULL) < 0 ? fail(errno, "sigaction: %s", strerror(errno)) : 0;
 }
 
+static void record(struct server *s, bool on)
+{
+	int fd = on ? openat(s->setup->store->run_fd, "touched", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW) : -1;
+
+	if (on && fd < 0)
+		report_note("%s/touched cannot be opened: %s", s->setup->store->run_path, strerror(errno));
+	reader_record(s->reader, fd);
+	atomic_fetch_add(&s->setup->control->n_dropped, 1);
+}
+
 static void receive_need(struct server *s)
 {
 	struct need n;
@@ -71,7 +82,9 @@ static void receive_need(struct server *s)
 	} else if (n.kind == NEED_INVALIDATE_LAYER)
 		image_view_drop_layer(s->views, n.number);
 	else if (n.kind == NEED_DROP_PAGES)
-		page_drop_start(s->views, s->se, n.number);
+		page_drop_start(s->views, s->se, n.number, &s->setup->control->n_dropped);
+	else if (n.kind == NEED_RECORD)
+		record(s, n.number != 0);
 	else
 		reader_need(s->reader, &n);
 	if (n.kind == NEED_RESTART)

@@ -80,7 +80,8 @@ static int run_child(const struct supervisor *s, enum kept_role role, int comman
 					.supervisor_pid = &control->supervisor_pid,
 					.server_pid = &control->server_pid,
 					.parked_reads = &control->parked_reads,
-					.n_invalidated = &control->n_invalidated};
+					.n_invalidated = &control->n_invalidated,
+					.n_dropped = &control->n_dropped};
 
 	return role == KEPT_SERVER ? server_run(&server) : fetcher_run(&fetcher);
 }

@@ -1,0 +1,22 @@
+/* layer_blob: which blob the packed offsets of a layer's span table count in.
+ *
+ * Ownership  -
+ * Units      Bytes.
+ * Errors     -ENOENT: the layer does not say; then its blob is the tar itself, whose digest is in its key.
+ *            -EBADMSG: damaged. Others errno of the calls. All bare.
+ * Threads    Any; the file appears by rename.
+ * Source     <store>/layers/<key>/blob: the digest and the size, one line.
+ */
+#pragma once
+
+#include "base/bytes.h"
+#include "base/digest.h"
+#include "cache/store.h"
+
+struct layer_blob {
+	struct digest digest;
+	uint64_t size;
+};
+
+int layer_blob_text(const struct layer_blob *b, struct bytes *ret);
+int layer_blob_get(const struct store *s, const char *layer_key, struct layer_blob *ret);

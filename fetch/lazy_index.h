@@ -1,0 +1,26 @@
+/* lazy_index: makes the artifact of an image whose layers are whole in the store, and pushes it beside the image.
+ *
+ * Ownership  Borrows everything for the call.
+ * Units      Bytes.
+ * Errors     Reported.
+ * Threads    Any.
+ * Source     docs/design.md, "Our own artifact".
+ */
+#pragma once
+
+#include <json-c/json_object.h>
+
+#include "fetch/image.h"
+#include "fetch/source.h"
+
+struct lazy_index_how {
+	bool push;
+	bool add_record;	      /* the image's present artifact stays as it is, and gets one pack more */
+	const struct bytes *touched;  /* of lazy_record_stop(); NULL: nothing was recorded */
+	const char *command;	      /* lazy_artifact_command() of what was recorded */
+};
+
+/* The answer gets "artifact", "pushed", "layers", "image_size", and sizes: "index_size", "spans_size", "windows_size",
+ * "pack_size". */
+int lazy_index(struct context *c, struct source *source, const struct image *image, const struct lazy_index_how *how,
+	       struct json_object *answer);
