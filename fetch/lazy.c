@@ -10,6 +10,7 @@
 #include "base/report.h"
 #include "cache/artifacts.h"
 #include "cache/blob_store.h"
+#include "fetch/referrers.h"
 
 /* A manifest of ours by its digest; that it belongs to another image makes it a broken one. */
 static int parse(const struct bytes *b, const struct digest *digest, const struct digest *manifest,
@@ -45,45 +46,37 @@ int lazy_known(const struct store *s, const char *repository, const struct diges
 	return r;
 }
 
-/* -EOPNOTSUPP (bare): an artifact of another kind. */
-static int get(struct source *source, const struct digest *d, const struct image *i, struct bytes *ret,
-	       struct lazy_artifact **ret_artifact)
+/* From the store when it is known there. */
+static int get(const struct store *s, struct source *source, const struct digest *d, const struct image *i,
+	       struct bytes *ret, struct lazy_artifact **ret_artifact)
 {
-	char content_type[128], text[REPORT_TEXT_SIZE], *outer;
+	char content_type[128];
 	struct digest got;
-	int r = source_get_manifest(source, NULL, d, ret, content_type, &got);
+	int r = blob_store_get(s, d, LIMIT_MANIFEST_SIZE, ret);
 
-	if (r < 0)
-		return r;
-	outer = report_capture(text);
-	r = parse(ret, d, &i->name.manifest, i->repository, ret_artifact);
-	report_capture_again(outer);
-	return r < 0 && r != -EOPNOTSUPP && text[0] ? fail(-r, "%s", text) : r;
+	if (r == -ENOENT)
+		r = source_get_manifest(source, NULL, d, ret, content_type, &got);
+	return r < 0 ? r : parse(ret, d, &i->name.manifest, i->repository, ret_artifact);
 }
 
-static bool is_newer(const struct lazy_artifact *a, const struct digest *digest, const struct lazy_artifact *than,
-		     const struct digest *than_digest)
+/* The newest of the list; without a date it is the oldest. */
+static const struct referrer *choose(const struct referrers *list)
 {
-	int order = than ? strcmp(a->created, than->created) : 1;
+	const struct referrer *best = NULL;
 
-	return order > 0 || (order == 0 && memcmp(digest->bytes, than_digest->bytes, sizeof(digest->bytes)) > 0);
-}
+	for (size_t i = 0; i < list->n; i++) {
+		const struct referrer *one = &list->list[i];
+		int order = best ? strcmp(referrers_annotation(one, LAZY_ARTIFACT_CREATED),
+					  referrers_annotation(best, LAZY_ARTIFACT_CREATED)) :
+				   1;
 
-/* What the tag of the referrers tag schema lists. -ENOENT (bare): there is none. */
-static int get_list(struct source *source, const struct digest *manifest, struct manifest **ret)
-{
-	char tag[DIGEST_HEX_MAX + 16], hex[DIGEST_HEX_MAX + 1], content_type[128], text[REPORT_TEXT_SIZE], *outer;
-	_cleanup_(bytes_free) struct bytes b = {0};
-	struct digest got;
-	int r;
-
-	snprintf(tag, sizeof(tag), "%s-%s", digest_algorithm_name(manifest), digest_hex(manifest, hex));
-	outer = report_capture(text);
-	r = source_get_manifest(source, tag, NULL, &b, content_type, &got);
-	if (r == 0)
-		r = manifest_parse(b.data, b.size, content_type[0] ? content_type : NULL, tag, ret);
-	report_capture_again(outer);
-	return r < 0 && r != -ENOENT && text[0] ? fail(-r, "%s", text) : r;
+		if (one->digest.algorithm != DIGEST_SHA256)
+			continue;
+		if (order > 0 ||
+		    (order == 0 && memcmp(one->digest.bytes, best->digest.bytes, sizeof(one->digest.bytes)) > 0))
+			best = one;
+	}
+	return best;
 }
 
 static int keep(const struct store *s, const struct image *i, const struct digest *digest, const struct bytes *manifest)
@@ -95,39 +88,22 @@ static int keep(const struct store *s, const struct image *i, const struct diges
 
 int lazy_find(struct context *c, const struct image *i, struct source *source, struct lazy_artifact **ret)
 {
-	_cleanup_(lazy_artifact_free) struct lazy_artifact *best = NULL;
-	_cleanup_(manifest_free) struct manifest *list = NULL;
-	_cleanup_(bytes_free) struct bytes best_bytes = {0};
-	struct digest best_digest = {0};
-	int r = get_list(source, &i->name.manifest, &list);
+	_cleanup_(referrers_free) struct referrers *list = NULL;
+	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	const struct referrer *best;
+	int r = referrers_get(source, &i->name.manifest, LAZY_ARTIFACT_TYPE, &list);
 
-	for (size_t n = 0; r == 0 && n < list->n_entries; n++) {
-		_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
-		_cleanup_(bytes_free) struct bytes b = {0};
-		const struct digest *digest = &list->entries[n].descriptor.digest;
-
-		if (digest->algorithm != DIGEST_SHA256)
-			continue;
-		r = get(source, digest, i, &b, &a);
-		if (r == -EOPNOTSUPP || r == -ENOENT) {
-			r = 0;
-			continue;
-		}
-		if (r == 0 && is_newer(a, digest, best, &best_digest)) {
-			lazy_artifact_free(&best);
-			bytes_free(&best_bytes);
-			best = TAKE(a);
-			best_bytes = b;
-			b = (struct bytes){0};
-			best_digest = *digest;
-		}
-	}
-	if (r == 0 && !best)
-		r = -ENOENT;
-	if (r == 0)
-		r = keep(c->store, i, &best_digest, &best_bytes);
 	if (r < 0)
 		return r;
-	*ret = TAKE(best);
+	best = choose(list);
+	if (!best)
+		return -ENOENT;
+	r = get(c->store, source, &best->digest, i, &b, &a);
+	if (r == 0)
+		r = keep(c->store, i, &best->digest, &b);
+	if (r < 0)
+		return r;
+	*ret = TAKE(a);
 	return 0;
 }

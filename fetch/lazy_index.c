@@ -18,6 +18,8 @@
 #include "cache/blob_store.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/lazy.h"
+#include "fetch/push.h"
+#include "fetch/referrers.h"
 #include "format/lazy_artifact.h"
 #include "format/media_type.h"
 #include "format/pack.h"
@@ -312,6 +314,49 @@ static int settle_created(struct made *m, struct bytes *ret)
 	return lazy_artifact_build(a, ret);
 }
 
+static int push_one(struct made *m, const struct lazy_artifact_blob *blob, uint64_t *sent)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	bool was_sent = false;
+	int r;
+
+	if (blob->digest.algorithm == DIGEST_NONE)
+		return 0;
+	r = blob_store_get(m->context->store, &blob->digest, SIZE_MAX, &b);
+	if (r == -ENOENT)
+		return 0; /* a pack of the artifact so far: it is there */
+	if (r == 0)
+		r = push_blob(m->source, &blob->digest, &(struct transport_upload){.data = b.data, .size = b.size, .fd = -1},
+			      NULL, &was_sent);
+	if (was_sent)
+		*sent += b.size;
+	return r;
+}
+
+/* Blobs first, the manifest that names them last. */
+static int push(struct made *m, const struct bytes *manifest, uint64_t *sent)
+{
+	const struct lazy_artifact *a = m->artifact;
+	struct digest digest;
+	int r;
+
+	digest_parse(LAZY_ARTIFACT_CONFIG_DIGEST, strlen(LAZY_ARTIFACT_CONFIG_DIGEST), &digest);
+	r = push_blob(m->source, &digest,
+		      &(struct transport_upload){
+			      .data = LAZY_ARTIFACT_CONFIG, .size = strlen(LAZY_ARTIFACT_CONFIG), .fd = -1},
+		      NULL, NULL);
+	for (size_t i = 0; r == 0 && i < a->n_layers; i++) {
+		r = push_one(m, &a->layers[i].index, sent);
+		if (r == 0)
+			r = push_one(m, &a->layers[i].spans, sent);
+		if (r == 0)
+			r = push_one(m, &a->layers[i].windows, sent);
+	}
+	for (size_t i = 0; r == 0 && i < a->n_packs; i++)
+		r = push_one(m, &a->packs[i].blob, sent);
+	return r < 0 ? r : referrers_push(m->source, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
+}
+
 static void add_number(struct json_object *o, const char *key, uint64_t n)
 {
 	json_object_object_add(o, key, json_object_new_int64((int64_t)n));
@@ -340,6 +385,7 @@ int lazy_index(struct context *c, struct source *source, const struct image *ima
 	_cleanup_(made_free) struct made m = {.context = c, .source = source, .image = image, .how = how};
 	_cleanup_(bytes_free) struct bytes manifest = {0};
 	struct digest digest;
+	uint64_t sent = 0;
 	int r = begin(&m);
 
 	if (r == 0)
@@ -359,7 +405,12 @@ int lazy_index(struct context *c, struct source *source, const struct image *ima
 	r = blob_store_put(c->store, &digest, manifest.data, manifest.size);
 	if (r == 0)
 		r = artifacts_put(c->store, image->repository, &image->name.manifest, &digest);
-	if (r == 0)
-		describe(&m, &digest, answer);
+	if (r == 0 && how->push)
+		r = push(&m, &manifest, &sent);
+	if (r < 0)
+		return r;
+	describe(&m, &digest, answer);
+	json_object_object_add(answer, "pushed", json_object_new_boolean(how->push));
+	add_number(answer, "sent_size", sent);
 	return r;
 }

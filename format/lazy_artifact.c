@@ -16,7 +16,6 @@
 
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
-#define KEY_CREATED "org.opencontainers.image.created"
 #define KEY_LAYER "vnd.lazyrun.layer"
 #define KEY_COMMAND "vnd.lazyrun.pack.command"
 #define KEY_HEAD "vnd.lazyrun.pack.head"
@@ -168,7 +167,7 @@ static void get_created(const struct json_object *o, struct lazy_artifact *a)
 	const char *created;
 
 	if (json_field_object(o, "annotations", &annotations) == 0 &&
-	    json_field_string(annotations, KEY_CREATED, &created) == 0 && strlen(created) < sizeof(a->created))
+	    json_field_string(annotations, LAZY_ARTIFACT_CREATED, &created) == 0 && strlen(created) < sizeof(a->created))
 		strcpy(a->created, created);
 }
 
@@ -301,7 +300,7 @@ int lazy_artifact_build(const struct lazy_artifact *a, struct bytes *ret)
 	for (size_t i = 0; i < a->n_packs; i++)
 		add_pack_blob(blobs, &a->packs[i]);
 	json_object_object_add(o, "subject", descriptor(a->subject_type, &a->subject, a->subject_size));
-	annotate(o, KEY_CREATED, a->created);
+	annotate(o, LAZY_ARTIFACT_CREATED, a->created);
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	return text ? bytes_append(ret, text, strlen(text)) : -ENOMEM;
 }

@@ -24,6 +24,8 @@
 #define LAZY_ARTIFACT_WINDOWS_TYPE "application/vnd.lazyrun.windows.v1"
 #define LAZY_ARTIFACT_PACK_TYPE "application/vnd.lazyrun.pack.v1"
 
+#define LAZY_ARTIFACT_CREATED "org.opencontainers.image.created" /* the annotation that says which is the newest */
+
 /* Every artifact has this blob as its config: "{}". */
 #define LAZY_ARTIFACT_CONFIG "{}"
 #define LAZY_ARTIFACT_CONFIG_DIGEST "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
