@@ -99,9 +99,12 @@ static int add_flag(struct json_object *o, const char *key, bool on)
 /* What will run, as far as the command line says: the start pack is chosen by it. */
 static int add_command(struct json_object *o, const struct ensure_options *options)
 {
-	struct json_object *args = json_object_new_array();
+	struct json_object *args;
 	int r = add_text(o, "entrypoint", options->entrypoint);
 
+	if (r < 0 || !options->command || !options->command[0])
+		return r;
+	args = json_object_new_array();
 	for (char *const *a = options->command; a && *a && r == 0; a++)
 		r = json_object_array_add(args, json_object_new_string(*a)) < 0 ? -ENOMEM : 0;
 	if (json_object_object_add(o, "args", args) < 0) {
