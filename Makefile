@@ -22,3 +22,6 @@ bench:
 	bench/cold_start
 	bench/warm_start
 	bench/memory
+	bench/power_cut
+	bench/full_disk
+	bench/inject --every 5
