@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "fetch/evict.h"
+#include "fetch/lazy.h"
 #include "fetch/needed.h"
 
 static struct json_object *describe(struct context *c, const struct image *image)
@@ -151,6 +152,8 @@ static int remove_image(struct context *c, const struct image *image, const stru
 			return r;
 		*n_layers += r;
 	}
+	if (image->artifact.algorithm == DIGEST_NONE || !needed_blob(c, stay, &image->artifact))
+		lazy_forget(c->store, image);
 	for (size_t i = 0; i < sizeof(blobs) / sizeof(blobs[0]); i++)
 		if (!needed_blob(c, stay, blobs[i]))
 			unlinkat(c->store->blobs_fd, digest_hex(blobs[i], name), 0);

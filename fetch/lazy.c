@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/hash.h"
@@ -106,4 +107,20 @@ int lazy_find(struct context *c, const struct image *i, struct source *source, s
 		return r;
 	*ret = TAKE(a);
 	return 0;
+}
+
+void lazy_forget(const struct store *s, const struct image *i)
+{
+	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
+	char name[DIGEST_HEX_MAX + 1], text[REPORT_TEXT_SIZE], *outer = report_capture(text);
+	struct digest digest;
+
+	/* One that is broken has left no heads of packs. */
+	if (lazy_known(s, i->repository, &i->name.manifest, &digest, &a) == 0) {
+		for (size_t n = 0; n < a->n_packs; n++)
+			unlinkat(s->blobs_fd, digest_hex(&a->packs[n].head, name), 0);
+		unlinkat(s->blobs_fd, digest_hex(&digest, name), 0);
+	}
+	artifacts_remove(s, i->repository, &i->name.manifest);
+	report_capture_again(outer);
 }

@@ -18,3 +18,6 @@ int lazy_known(const struct store *s, const char *repository, const struct diges
 
 /* Asks the source, and keeps what it found. */
 int lazy_find(struct context *c, const struct image *i, struct source *source, struct lazy_artifact **ret);
+
+/* The image is removed, and no other name of it is left: what was kept of its artifact goes. */
+void lazy_forget(const struct store *s, const struct image *i);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/beneath.h"
 #include "base/fd.h"
@@ -32,6 +33,7 @@ struct made {
 	const struct lazy_index_how *how;
 	struct lazy_artifact *artifact;
 	struct lazy_artifact *before; /* what the image has now; NULL: none */
+	struct digest before_digest;
 	struct layer_store *layers[LIMIT_LAYERS]; /* of the artifact's layers */
 	uint32_t numbers[LIMIT_LAYERS];
 	uint64_t index_size, spans_size, windows_size, pack_size;
@@ -281,6 +283,8 @@ static int begin(struct made *m)
 	outer = report_capture(text); /* a broken one is replaced */
 	r = lazy_find(m->context, m->image, m->source, &m->before);
 	report_capture_again(outer);
+	if (r == 0)
+		r = artifacts_get(m->context->store, m->image->repository, &a->subject, &m->before_digest);
 	if (r < 0 && m->how->add_record)
 		return fail(ENOENT, "%s has no artifact to which a start pack could be added; make one: lazyrun index "
 				    "--push --record", m->image->name.reference);
@@ -357,6 +361,28 @@ static int push(struct made *m, const struct bytes *manifest, uint64_t *sent)
 	return r < 0 ? r : referrers_push(m->source, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
 }
 
+static void drop_blob(const struct store *s, const struct lazy_artifact_blob *b)
+{
+	char name[DIGEST_HEX_MAX + 1];
+
+	if (b->digest.algorithm != DIGEST_NONE)
+		unlinkat(s->blobs_fd, digest_hex(&b->digest, name), 0);
+}
+
+/* A start here has the layers, and elsewhere gets them from the repository. */
+static void drop_blobs(const struct made *m)
+{
+	const struct lazy_artifact *a = m->artifact;
+
+	for (size_t i = 0; i < a->n_layers; i++) {
+		drop_blob(m->context->store, &a->layers[i].index);
+		drop_blob(m->context->store, &a->layers[i].spans);
+		drop_blob(m->context->store, &a->layers[i].windows);
+	}
+	for (size_t i = 0; i < a->n_packs; i++)
+		drop_blob(m->context->store, &a->packs[i].blob);
+}
+
 static void add_number(struct json_object *o, const char *key, uint64_t n)
 {
 	json_object_object_add(o, key, json_object_new_int64((int64_t)n));
@@ -402,11 +428,9 @@ int lazy_index(struct context *c, struct source *source, const struct image *ima
 	if (r < 0)
 		return r;
 	hash_bytes(manifest.data, manifest.size, &digest);
-	r = blob_store_put(c->store, &digest, manifest.data, manifest.size);
-	if (r == 0)
-		r = artifacts_put(c->store, image->repository, &image->name.manifest, &digest);
-	if (r == 0 && how->push)
+	if (how->push && !digest_equal(&digest, &m.before_digest))
 		r = push(&m, &manifest, &sent);
+	drop_blobs(&m);
 	if (r < 0)
 		return r;
 	describe(&m, &digest, answer);

@@ -1,0 +1,269 @@
+"""Images made lazy by an artifact beside them: indexed, pushed, found, started before their bytes are here."""
+import hashlib
+import json
+import os
+import shutil
+
+import oci
+from lab import CONFIG, Case, Lab, tiny
+from odd_image import noise
+from proxy import Proxy
+
+MIB = 1 << 20
+FILES = {f"{i:02}": noise(f"artifact{i}", 2 * MIB + 1000 * i + 1) for i in range(8)}
+SUMS = {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}
+ARTIFACT = "application/vnd.lazyrun.lazy.v1"
+SUM_ALL = ("sh", "-c", "sha256sum /data/*")
+SUM_ONE = ("sh", "-c", "head -c 1000 /data/03 | sha256sum")
+
+
+class ArtifactCase(Case):
+    """An indexed image behind a proxy, and a store that has never seen it."""
+
+    forms = ("none", "none")
+    index_flags = ("--push",)
+
+    @classmethod
+    def prepare(cls):
+        m = [oci.directory("data")] + [oci.member("data/" + n, d) for n, d in FILES.items()]
+        layout = cls.lab.layout
+        layers = [layout.put_layer(tiny(), cls.forms[0]), layout.put_layer(oci.tar(m), cls.forms[1])]
+        layout.put_image("app", layers, CONFIG)
+        cls.layers = [layer[0]["digest"] for layer in layers]
+        cls.packed = sum(layer[0]["size"] for layer in layers)
+        cls.image = cls.lab.registry.push(layout, "app")
+        cls.index(*cls.index_flags)
+
+    @classmethod
+    def index(cls, *flags, image=None):
+        """By a machine of its own, so that nothing of it is in the lab's store."""
+        builder = Lab()
+        try:
+            return builder.lazyrun("index", *flags[:1], image or cls.image, *flags[1:], check=0).stdout
+        finally:
+            builder.close()
+
+    def setUp(self):
+        self.addCleanup(self.fresh)
+        self.proxy = Proxy(self.lab.registry.address)
+        self.addCleanup(self.proxy.close)
+        self.through = self.proxy.reference("app")
+
+    def fresh(self):
+        self.lab.stop_server()
+        shutil.rmtree(self.lab.store, ignore_errors=True)
+
+    def artifact(self):
+        """The manifest that the tag of the referrers tag schema leads to: (digest, manifest)."""
+        accept = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"}
+
+        def get(name):
+            return oci.Registry(self.lab.registry.address).request("GET", "/v2/app/manifests/" + name, headers=accept)[2]
+        digest = hashlib.sha256(get("latest")).hexdigest()
+        listed = json.loads(get("sha256-" + digest))["manifests"]
+        ours = [m for m in listed if m["artifactType"] == ARTIFACT]
+        ours.sort(key=lambda m: (m["annotations"]["org.opencontainers.image.created"], m["digest"]))
+        return ours[-1]["digest"], json.loads(get(ours[-1]["digest"]))
+
+    def from_layers(self):
+        """Bytes of the image's own blobs that the proxy handed out."""
+        return sum(r.sent for r in self.proxy.blobs() if any(d in r.path for d in self.layers))
+
+    def origins(self, image):
+        lines = self.run_ok("inspect", "--layers", image).stdout.splitlines()[1:]
+        return [line.split()[-2] for line in lines]
+
+    def check_sums(self, out):
+        self.assertEqual({line.split()[1][-2:]: line.split()[0] for line in out.splitlines()}, SUMS)
+
+
+class Starts(ArtifactCase):
+    def test_bytes_come_when_they_are_read(self):
+        want = hashlib.sha256(FILES["03"][:1000]).hexdigest()
+        p = self.run_ok("run", "--require-lazy", self.through, *SUM_ONE)
+        self.assertEqual(p.stdout.split()[0], want)
+        self.assertLess(self.from_layers(), self.packed / 3)
+        self.assertEqual(self.origins(self.through), ["artifact", "artifact"])
+
+    def test_every_byte_is_right_and_each_span_comes_once(self):
+        self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+        ranges = sorted((r.path, r.range) for r in self.proxy.blobs() if any(d in r.path for d in self.layers))
+        self.assertTrue(all(r for _, r in ranges), "a layer was fetched whole")
+        self.assertEqual(len(ranges), len(set(ranges)), "a span came twice")
+        self.proxy.forget()
+        self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+        self.assertEqual(self.proxy.seen, [], "a second start asks the registry")
+
+    def test_the_tree_is_the_streamed_one(self):
+        script = "find / -xdev -mindepth 1 | sort | while read f; do stat -c '%n %f %u %g %s %Y %h' \"$f\"; done | grep -v -e /etc/host -e '^/proc '"
+        lazy = self.run_ok("run", self.image, "sh", "-c", script).stdout
+        self.assertEqual(self.origins(self.image), ["artifact", "artifact"])
+        self.assertEqual(self.run_ok("run", "--trust=pinned", self.through, "sh", "-c", script).stdout, lazy)
+        self.assertEqual(self.origins(self.through), ["tar", "tar"])
+
+    def test_pinned_streams(self):
+        self.run_ok("run", "--trust=pinned", self.through, "true")
+        self.assertEqual(self.origins(self.through), ["tar", "tar"])
+        self.assertFalse([r for r in self.proxy.seen if "referrers" in r.path])
+        p = self.lab.lazyrun("run", "--trust=nobody", self.through, "true")
+        self.assertFails(p, 125, "--trust=nobody", "pinned")
+
+    def test_a_layer_that_was_verified_whole_comes_first(self):
+        self.run_ok("run", "--trust=pinned", self.through, "true")
+        self.proxy.forget()
+        self.run_ok("run", "--require-lazy", self.through, "true")
+        self.assertEqual(self.origins(self.through), ["tar", "tar"])
+        self.assertEqual(self.proxy.seen, [])
+
+    def test_another_repository_is_not_vouched_for(self):
+        """Its own artifact counts, and none of what another repository's brought into the store."""
+        self.run_ok("run", "--require-lazy", self.through, "true")
+        other = self.lab.registry.push(self.lab.layout, "app", "other")
+        p = self.lab.lazyrun("run", "--require-lazy", other, "true")
+        self.assertFails(p, 125, "--require-lazy", "no artifact", "lazyrun index --push")
+        self.run_ok("run", other, "true")
+        self.assertEqual(self.origins(other), ["tar", "tar"])
+
+    def test_rmi_leaves_nothing(self):
+        self.run_ok("run", self.through, "true")
+        self.run_ok("rmi", self.through)
+        self.assertEqual(os.listdir(self.lab.store + "/layers"), [])
+        self.assertEqual(os.listdir(self.lab.store + "/artifacts"), [])
+        self.assertEqual(os.listdir(self.lab.store + "/blobs/sha256"), [])
+
+
+class Hostile(ArtifactCase):
+    """What a registry says of an artifact is refused with a reason, and the image starts all the same."""
+
+    def artifact_of(self, change):
+        """Serves the artifact's manifest changed, with the digest that it then has."""
+        digest, manifest = self.artifact()
+        change(manifest)
+        data = json.dumps(manifest).encode()
+        changed = "sha256:" + hashlib.sha256(data).hexdigest()
+        entry = {"mediaType": manifest["mediaType"], "digest": changed, "size": len(data), "artifactType": ARTIFACT}
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]}
+
+        def rule(r):
+            if changed in r.path:
+                return {"status": 200, "body": data, "headers": {"Content-Type": manifest["mediaType"]}}
+            if "/manifests/sha256-" in r.path:
+                return {"status": 200, "body": json.dumps(index).encode(),
+                        "headers": {"Content-Type": index["mediaType"]}}
+            return None
+        self.proxy.rule = rule
+
+    def streams(self, words):
+        p = self.lab.lazyrun("run", "--require-lazy", self.through, "true")
+        self.assertFails(p, 125, "--require-lazy", words)
+        self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+        self.assertEqual(self.origins(self.through), ["tar", "tar"])
+        self.assertRegex(self.lab.log(), words)
+
+    def test_of_another_image(self):
+        self.artifact_of(lambda m: m["subject"].update(digest="sha256:" + "1" * 64))
+        self.streams("belongs to another image")
+
+    def test_a_layer_without_spans(self):
+        self.artifact_of(lambda m: m["layers"].pop(1))
+        self.streams("without a layer index or span table")
+
+    def test_a_size_that_is_too_large(self):
+        self.artifact_of(lambda m: m["layers"][0].update(size=1 << 40))
+        self.streams("passes a limit")
+
+    def test_indexes_that_are_none(self):
+        """The span table in the index's place, and the reverse."""
+        def swap(m):
+            for i in range(0, len(m["layers"]), 2):
+                a, b = m["layers"][i], m["layers"][i + 1]
+                a["mediaType"], b["mediaType"] = b["mediaType"], a["mediaType"]
+        self.artifact_of(swap)
+        self.streams("layer index .* is not one")
+
+    def test_the_index_of_another_layer(self):
+        """Spans and index that do not fit together."""
+        def exchange(m):
+            a, b = m["layers"][0], [d for d in m["layers"] if d["mediaType"] == m["layers"][0]["mediaType"]][1]
+            for key in ("digest", "size"):
+                a[key], b[key] = b[key], a[key]
+        self.artifact_of(exchange)
+        self.streams("span table .* is not one")
+
+
+class Indexing(ArtifactCase):
+    def test_the_same_again_is_the_same_and_sends_nothing(self):
+        before = self.artifact()
+        self.index("--push", image=self.through)
+        self.assertEqual(self.artifact(), before)
+        self.assertEqual([r for r in self.proxy.seen if r.method == "POST"], [], "a blob was sent again")
+
+    def test_it_is_small(self):
+        _, manifest = self.artifact()
+        self.assertLess(sum(d["size"] for d in manifest["layers"]), self.packed * 0.025)
+        self.assertEqual(manifest["subject"]["mediaType"], "application/vnd.oci.image.manifest.v1+json")
+
+    def test_a_layout_of_one_s_own(self):
+        image = f"oci:{self.lab.where}/layout:app"
+        first = self.index("--push", "--quiet", image=image)
+        self.assertEqual(self.index("--push", "--quiet", image=image), first)
+        p = self.run_ok("run", "--require-lazy", image, *SUM_ALL)
+        self.check_sums(p.stdout)
+
+    def test_what_makes_no_sense_is_said(self):
+        for argv, words in ((["--add-record", self.image], ["--push"]),
+                            ([self.image, "--", "true"], ["--record"]),
+                            (["--seconds", "5", self.image], ["--record"])):
+            self.assertFails(self.lab.lazyrun("index", *argv), 125, *words)
+
+
+class Packs(ArtifactCase):
+    index_flags = ("--push", "--record", "--", *SUM_ONE)
+
+    def pack(self):
+        """The packs' descriptors, the first one is SUM_ONE's."""
+        return [d for d in self.artifact()[1]["layers"] if d["mediaType"].endswith("pack.v1")]
+
+    @classmethod
+    def index(cls, *flags, image=None):
+        builder = Lab()
+        try:
+            at = flags.index("--") if "--" in flags else len(flags)
+            return builder.lazyrun("index", *flags[:at], image or cls.image, *flags[at:], check=0).stdout
+        finally:
+            builder.close()
+
+    def test_the_recorded_start_asks_for_little_but_its_pack(self):
+        p = self.run_ok("run", self.through, *SUM_ONE)
+        self.assertEqual(p.stdout.split()[0], hashlib.sha256(FILES["03"][:1000]).hexdigest())
+        # Which neighbours the kernel reads ahead depends on which process is first.
+        self.assertLessEqual(self.from_layers(), MIB)
+        pack = self.pack()[0]["digest"]
+        self.assertEqual([r.path for r in self.proxy.blobs()].count("/v2/app/blobs/" + pack), 1)
+        self.proxy.forget()
+        self.run_ok("run", self.through, *SUM_ONE)
+        self.assertEqual(self.proxy.seen, [])
+
+    def test_another_start_gets_what_the_pack_lacks(self):
+        self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+
+    def test_a_pack_that_is_wrong_costs_bytes_only(self):
+        pack = self.pack()[0]
+        for at in (0, 100, pack["size"] // 2, pack["size"] - 1):
+            self.proxy.rule = lambda r, at=at: {"corrupt": at} if pack["digest"] in r.path else None
+            self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+            self.fresh()
+
+    def test_a_pack_that_does_not_come_is_done_without(self):
+        pack = self.pack()[0]
+        self.proxy.rule = lambda r: {"status": 404} if pack["digest"] in r.path else None
+        self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+
+    def test_one_more_is_added(self):
+        before = self.pack()
+        self.index("--push", "--add-record", "--", *SUM_ALL)
+        after = self.pack()
+        self.assertEqual(len(after), 2)
+        self.assertIn(before[0], after)
+        self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
+        self.assertLessEqual(self.from_layers(), MIB)
