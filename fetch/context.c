@@ -102,24 +102,62 @@ bool context_in_flight(const struct context *c, const char *layer_key)
 	return false;
 }
 
-void context_enter_flight(struct context *c, struct flight *f)
+static bool is_gone(const struct flight *f)
+{
+	return f->gone && atomic_load(f->gone);
+}
+
+static void unlink_flight(struct flight **list, const struct flight *f)
+{
+	for (struct flight **at = list; *at; at = &(*at)->next)
+		if (*at == f) {
+			*at = f->next;
+			return;
+		}
+}
+
+int context_enter_flight(struct context *c, struct flight *f)
+{
+	int r;
+
+	pthread_mutex_lock(&c->flight_lock);
+	f->next = c->waiting;
+	c->waiting = f;
+	while (in_flight(c, &f->blob) && !is_gone(f))
+		pthread_cond_wait(&c->flight_moved, &c->flight_lock);
+	unlink_flight(&c->waiting, f);
+	r = is_gone(f) ? -ECANCELED : 0;
+	if (r == 0) {
+		f->next = c->flights;
+		c->flights = f;
+	}
+	pthread_mutex_unlock(&c->flight_lock);
+	return r;
+}
+
+bool context_flight_is_wanted(struct context *c, const struct digest *blob)
+{
+	const struct flight *f;
+
+	pthread_mutex_lock(&c->flight_lock);
+	for (f = c->waiting; f; f = f->next)
+		if (digest_equal(&f->blob, blob) && !is_gone(f))
+			break;
+	pthread_mutex_unlock(&c->flight_lock);
+	return f != NULL;
+}
+
+void context_wake_flights(struct context *c)
 {
 	pthread_mutex_lock(&c->flight_lock);
-	while (in_flight(c, &f->blob))
-		pthread_cond_wait(&c->flight_moved, &c->flight_lock);
-	f->next = c->flights;
-	c->flights = f;
+	pthread_cond_broadcast(&c->flight_moved);
 	pthread_mutex_unlock(&c->flight_lock);
 }
 
 void context_leave_flight(struct context *c, struct flight *f)
 {
 	pthread_mutex_lock(&c->flight_lock);
-	for (struct flight **at = &c->flights; *at; at = &(*at)->next)
-		if (*at == f) {
-			*at = f->next;
-			break;
-		}
+	unlink_flight(&c->flights, f);
 	pthread_cond_broadcast(&c->flight_moved);
 	pthread_mutex_unlock(&c->flight_lock);
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/digest.h"
@@ -34,9 +35,9 @@ struct context {
 	struct pending *pending;
 	pthread_rwlock_t ensure_lock; /* shared by who makes an image, from its first blob to its name; gc has it alone */
 
-	pthread_mutex_t flight_lock; /* guards flights */
+	pthread_mutex_t flight_lock; /* guards flights and waiting */
 	pthread_cond_t flight_moved;
-	struct flight *flights;
+	struct flight *flights, *waiting;
 };
 
 int context_new(const struct fetcher_setup *setup, struct context **ret);
@@ -58,8 +59,14 @@ struct flight {
 	struct flight *next;
 	struct digest blob;
 	char layer_key[LAYER_KEY_SIZE];
+	const atomic_bool *gone; /* set when nobody wants it any more; NULL: never */
 };
-void context_enter_flight(struct context *c, struct flight *f);
+/* -ECANCELED, bare: *gone was set while it waited, it is not entered. */
+int context_enter_flight(struct context *c, struct flight *f);
 void context_leave_flight(struct context *c, struct flight *f);
+/* Whether somebody else waits for this one to end: then it is not for us alone to end it early. */
+bool context_flight_is_wanted(struct context *c, const struct digest *blob);
+/* Some `gone` was set: those who wait look again. */
+void context_wake_flights(struct context *c);
 /* Whether this layer is being streamed. The flight_lock is held. */
 bool context_in_flight(const struct context *c, const char *layer_key);

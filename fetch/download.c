@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/fd.h"
 #include "base/report.h"
 
 #define STACK_SIZE (256u << 10)
+#define STOP_MS 100u /* how soon who waits sees that it is to stop */
 
 struct download {
 	struct registry *registry; /* NULL: complete from the start */
@@ -18,6 +20,7 @@ struct download {
 	int fd;
 	bool owns_fd;
 	pthread_t thread;
+	const atomic_bool *stop; /* the waiting thread's; NULL: never */
 	struct transport_watch watch; /* its lock guards `ended`, `result` and `text`, too */
 	bool ended;
 	int result;
@@ -91,6 +94,28 @@ int download_complete(int fd, uint64_t size, struct download **ret)
 	return r;
 }
 
+void download_stop_when(struct download *d, const atomic_bool *stop)
+{
+	d->stop = stop;
+}
+
+/* The watch's lock is held. */
+static void wait_a_moment(struct download *d)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += STOP_MS * 1000000L;
+	end.tv_sec += end.tv_nsec / 1000000000L;
+	end.tv_nsec %= 1000000000L;
+	pthread_cond_timedwait(&d->watch.moved, &d->watch.lock, &end);
+}
+
+static bool is_stopped(const struct download *d)
+{
+	return d->stop && atomic_load(d->stop);
+}
+
 int download_wait(struct download *d, uint64_t have, uint64_t *ret_available)
 {
 	char text[REPORT_TEXT_SIZE];
@@ -98,12 +123,14 @@ int download_wait(struct download *d, uint64_t have, uint64_t *ret_available)
 	int r;
 
 	pthread_mutex_lock(&d->watch.lock);
-	while (!d->ended && d->watch.position <= have)
-		pthread_cond_wait(&d->watch.moved, &d->watch.lock);
+	while (!d->ended && d->watch.position <= have && !is_stopped(d))
+		wait_a_moment(d);
 	available = d->watch.position;
 	r = d->ended ? d->result : 0;
 	memcpy(text, d->text, sizeof(text));
 	pthread_mutex_unlock(&d->watch.lock);
+	if (is_stopped(d))
+		return -ECANCELED;
 	if (r < 0 && available <= have)
 		return text[0] ? fail(-r, "%s", text) : r;
 	*ret_available = available;

@@ -31,6 +31,7 @@ struct work {
 	const struct ensure_how *how;
 	struct lazy_artifact *artifact;	  /* of ours, when the image has one; else NULL */
 	char why_not[REPORT_TEXT_SIZE];	  /* there is none */
+	const atomic_bool *gone; /* the listener's */
 	struct stream_progress *progress; /* one a layer */
 	sem_t decoders; /* one for each core; of this image: a registry that trickles holds up no other image */
 	pthread_mutex_t lock;		  /* guards the next four */
@@ -126,12 +127,15 @@ static int stream_missing(struct work *w, size_t i)
 static int make_missing(struct work *w, size_t i)
 {
 	const struct image_layer *l = &w->image->layers[i];
-	struct flight flight = {.blob = l->blob.digest};
+	struct flight flight = {.blob = l->blob.digest, .gone = w->gone};
 	int r = 0;
 
 	if (!w->source)
 		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--pull=never)");
-	context_enter_flight(w->context, &flight);
+	strcpy(flight.layer_key, l->key);
+	r = context_enter_flight(w->context, &flight);
+	if (r < 0)
+		return r;
 	if (!usable(w, l)) { /* else another request made it meanwhile */
 		r = make_lazy(w, i);
 		if (r == -ENOENT)
@@ -232,6 +236,21 @@ static void tell(const struct work *w, const struct ensure_listener *listener, u
 	}
 }
 
+/* Nobody waits for the answer. A layer that another request waits for is brought to its end all the same. */
+static void give_up(struct work *w)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->result == 0) {
+		w->result = -ECANCELED;
+		snprintf(w->text, sizeof(w->text), "%.512s: given up, the command that wanted it is gone",
+			 w->image->name.reference);
+	}
+	pthread_mutex_unlock(&w->lock);
+	for (size_t i = 0; i < w->image->n_layers; i++)
+		if (!context_flight_is_wanted(w->context, &w->image->layers[i].blob.digest))
+			atomic_store(&w->progress[i].stop, true);
+}
+
 static int run_workers(struct work *w, size_t n_missing, const struct ensure_listener *listener)
 {
 	_cleanup_(fd_free_memory) uint64_t *told = calloc(w->image->n_layers, sizeof(*told));
@@ -240,6 +259,7 @@ static int run_workers(struct work *w, size_t n_missing, const struct ensure_lis
 
 	if (!told)
 		return -ENOMEM;
+	w->gone = listener->gone;
 	w->running = n_missing < WORKERS ? (unsigned int)n_missing : WORKERS;
 	for (unsigned int i = w->running; i > 0; i--) {
 		if (pthread_create(&threads[n], NULL, work, w) == 0) {
@@ -261,6 +281,8 @@ static int run_workers(struct work *w, size_t n_missing, const struct ensure_lis
 		pthread_cond_timedwait(&w->ended, &w->lock, &until);
 		pthread_mutex_unlock(&w->lock);
 		tell(w, listener, told);
+		if (atomic_load(w->gone))
+			give_up(w);
 		pthread_mutex_lock(&w->lock);
 	}
 	pthread_mutex_unlock(&w->lock);

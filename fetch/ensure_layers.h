@@ -3,7 +3,7 @@
  *
  * Ownership  Borrows everything for the call.
  * Units      Progress counts packed bytes.
- * Errors     Reported, with layer and place named.
+ * Errors     Reported, with layer and place named. -ECANCELED: the listener is gone; what came stays for the next.
  * Threads    Any; makes worker threads for the call. `report` is called in the calling thread.
  * Source     docs/design.md, "What a start does", 2 to 4.
  */
@@ -19,6 +19,7 @@ struct ensure_listener {
 	int command_fd;
 	uint32_t connection;
 	bool wanted;
+	const atomic_bool *gone; /* set when the command is: layers that no other request waits for are given up */
 };
 
 struct ensure_how {

@@ -100,6 +100,8 @@ static int read_command(struct fetcher *f)
 		requests_handle(f->requests, &head, o, head.kind == MESSAGE_REPLAY);
 	else
 		json_object_put(o);
+	if (head.kind == MESSAGE_GONE)
+		requests_gone(f->requests, head.connection);
 	return 0;
 }
 

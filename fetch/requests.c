@@ -41,6 +41,7 @@ struct request {
 	struct requests *all;
 	struct message_head head;
 	struct json_object *o;
+	atomic_bool gone; /* nobody waits for the answer any more */
 	const char *waiting_for; /* the registry or layout that is asked; NULL: none */
 };
 
@@ -167,7 +168,8 @@ static int op_ensure(struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
 	_cleanup_(image_free) struct image *image = NULL;
-	struct ensure_listener listener = {.command_fd = c->setup->command_fd, .connection = q->head.connection};
+	struct ensure_listener listener = {
+		.command_fd = c->setup->command_fd, .connection = q->head.connection, .gone = &q->gone};
 	const char *until = "image";
 	struct transport_counters before, after;
 	struct json_object *access = NULL;
@@ -489,7 +491,9 @@ void requests_handle(struct requests *all, const struct message_head *head, stru
 		json_object_put(o);
 		return;
 	}
-	*q = (struct request){.all = all, .head = *head, .o = o};
+	q->all = all;
+	q->head = *head;
+	q->o = o;
 	answer = json_object_new_object();
 	r = begin_request(q);
 	if (r == 0) {
@@ -537,6 +541,16 @@ void requests_tell_waiting(struct requests *all)
 		json_object_put(o);
 	}
 	pthread_mutex_unlock(&all->lock);
+}
+
+void requests_gone(struct requests *all, uint32_t connection)
+{
+	pthread_mutex_lock(&all->lock);
+	for (struct request *q = all->first; q; q = q->next)
+		if (q->head.connection == connection)
+			atomic_store(&q->gone, true);
+	pthread_mutex_unlock(&all->lock);
+	context_wake_flights(all->context);
 }
 
 bool requests_work(struct requests *all, uint64_t *ret_answered)

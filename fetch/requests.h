@@ -22,6 +22,9 @@ int requests_new(struct context *c, struct fill *fill, struct requests **ret);
  * holds counts; nothing is answered. */
 void requests_handle(struct requests *q, const struct message_head *head, struct json_object *o, bool replay);
 
+/* The command of this connection went away: what nobody else waits for is given up. */
+void requests_gone(struct requests *q, uint32_t connection);
+
 /* Tells each command that waits for a registry which one it is. Called about once a second. */
 void requests_tell_waiting(struct requests *q);
 

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,4 +67,7 @@ int source_download(struct source *s, const struct descriptor *d, int part_fd, u
  */
 int download_wait(struct download *d, uint64_t have, uint64_t *ret_available);
 int download_fd(const struct download *d);
+
+/* From here on download_wait() ends soon after *stop was set, with -ECANCELED, bare. */
+void download_stop_when(struct download *d, const atomic_bool *stop);
 void download_free(struct download **d); /* cancels what still runs */

@@ -202,6 +202,7 @@ static int stream_once(const struct stream_job *job, int part_fd, uint64_t from,
 	r = source_download(job->source, &job->blob, part_fd, from, &p.download);
 	if (r < 0)
 		return r;
+	download_stop_when(p.download, &job->progress->stop);
 	r = choose_decoder(&p, &kind);
 	if (r < 0)
 		return r;

@@ -6,7 +6,7 @@
  * Ownership  Borrows everything in the job for the call.
  * Units      Progress counts packed bytes.
  * Errors     Reported without the layer's name; the caller adds it. Nothing is left behind on
- *            failure but the .part file of a download that was cut (it is continued next time).
+ *            failure but the .part file of a download that was cut or stopped (it is continued next time).
  * Threads    Any number of layers at once; `decoders` bounds how many decode.
  * Source     docs/design.md, "What a start does", 3.
  */
@@ -29,6 +29,7 @@ enum stream_state {
 struct stream_progress {
 	_Atomic uint64_t done;
 	_Atomic int state; /* enum stream_state */
+	atomic_bool stop; /* set by whoever wanted it: it ends with -ECANCELED */
 };
 
 struct stream_job {

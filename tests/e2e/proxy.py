@@ -26,6 +26,7 @@ class Request:
         m = re.match(r"bytes=(\d+)-(\d*)$", handler.headers.get("Range", ""))
         self.range = (int(m[1]), int(m[2]) if m[2] else None) if m else None
         self.status, self.sent, self.time = None, 0, time.monotonic()
+        self.left = False  # the client hung up before it had everything
 
     @property
     def is_blob(self):
@@ -51,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             self.answer(proxy, request, act)
         except (ConnectionError, http.client.HTTPException, OSError):
-            self.close_connection = True
+            self.close_connection = request.left = True
 
     do_HEAD = do_GET
 
