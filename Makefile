@@ -25,3 +25,4 @@ bench:
 	bench/power_cut
 	bench/full_disk
 	bench/inject --every 5
+	bench/kill9

@@ -250,7 +250,7 @@ static int serve(const struct serve_options *o)
 	r = clean_environment();
 	if (r < 0)
 		return r;
-	if (!setup.rootless && o->ready_fd >= 0)
+	if (o->ready_fd >= 0)
 		scope_leave_starter();
 	if (setup.rootless) {
 		r = namespace_enter();

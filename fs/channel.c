@@ -158,17 +158,3 @@ int channel_start(struct fuse_session *se, struct control *control, int dev_fd, 
 	*ret_end_fd = TAKE_FD(end_fd);
 	return 0;
 }
-
-void channel_expire(uint64_t parent_nodeid, const char *name)
-{
-	struct fuse_notify_inval_entry_out entry = {
-		.parent = parent_nodeid, .namelen = (uint32_t)strlen(name), .flags = FUSE_EXPIRE_ONLY};
-	struct fuse_out_header h = {.error = FUSE_NOTIFY_INVAL_ENTRY};
-	struct iovec parts[] = {
-		{&h, sizeof(h)}, {&entry, sizeof(entry)}, {(void *)(uintptr_t)name, entry.namelen + 1}};
-
-	h.len = (uint32_t)(sizeof(h) + sizeof(entry) + entry.namelen + 1);
-	/* ENOENT: the kernel does not know it. */
-	if (writev(self.dev_fd, parts, 3) < 0 && errno != ENOENT && errno != ENOTDIR)
-		report_note("the kernel is not told that %s was removed: %s", name, strerror(errno));
-}

@@ -20,7 +20,3 @@
 /* Returns when INIT is done and the workers run. *ret_end_fd (an eventfd) becomes readable when the
  * mount is gone. */
 int channel_start(struct fuse_session *se, struct control *control, int dev_fd, int *ret_end_fd);
-
-/* The kernel looks this entry up again before it uses what it remembers under the name; it then lets go of it and
- * all below, or finds it unchanged. Never waits for pages (before Linux 6.2 it does, and lets go at once). */
-void channel_expire(uint64_t parent_nodeid, const char *name);

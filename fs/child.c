@@ -2,6 +2,7 @@
 #include "fs/child.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,25 +18,46 @@
 
 #define QUICK_MS 1000	  /* a child that lived shorter died quickly */
 #define DELAY_MAX_MS 1000 /* before it is started again */
+#define LINGER_MS 50	  /* from the end of its descriptors to that of the process */
+#define END_MS 1000	  /* for a kill to end it */
 
-int child_start(struct child *c)
+/* Whose last thread came to its end meanwhile. */
+static void reap_lingering(struct child *c)
 {
+	for (size_t i = 0; i < CHILD_LINGERING; i++)
+		if (c->lingering[i] && waitpid(c->lingering[i], NULL, WNOHANG) != 0)
+			c->lingering[i] = 0;
+}
+
+int child_start(struct child *c, bool life)
+{
+	_cleanup_(fd_close) int read_fd = -1, write_fd = -1;
 	pid_t supervisor = getpid();
 	sigset_t none;
+	int fds[2];
 
 	c->born = clock_ms();
 	c->again = c->born + DELAY_MAX_MS; /* should the fork fail */
+	reap_lingering(c);
+	if (life) {
+		if (pipe2(fds, O_CLOEXEC) < 0)
+			return fail(errno, "pipe: %s", strerror(errno));
+		read_fd = fds[0];
+		write_fd = fds[1];
+	}
 	c->pid = fork();
 	if (c->pid < 0) {
 		c->pid = 0;
 		return fail(errno, "the %s cannot be started: fork: %s", c->name, strerror(errno));
 	}
 	if (c->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* The server ends by itself when the other end of its need socket is gone; it may be stopped. */
+		prctl(PR_SET_PDEATHSIG, life ? SIGCONT : SIGKILL);
 		if (getppid() != supervisor)
 			_exit(1);
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
+		(void)TAKE_FD(write_fd); /* open as long as this process has descriptors */
 		return 0;
 	}
 	c->pid_fd = (int)syscall(SYS_pidfd_open, c->pid, 0);
@@ -48,17 +70,37 @@ int child_start(struct child *c)
 		c->pid = 0;
 		return r;
 	}
+	c->life_fd = TAKE_FD(read_fd);
 	return 1;
+}
+
+/* Its status; where one thread lives on in the kernel, that of a kill. */
+static int collect(struct child *c)
+{
+	struct pollfd p = {.fd = c->pid_fd, .events = POLLIN};
+	int status = SIGKILL;
+
+	reap_lingering(c);
+	poll(&p, 1, LINGER_MS);
+	if (waitpid(c->pid, &status, WNOHANG) == c->pid)
+		return status;
+	kill(c->pid, SIGKILL);
+	for (size_t i = 0; i < CHILD_LINGERING; i++)
+		if (c->lingering[i] == 0) {
+			c->lingering[i] = c->pid;
+			break;
+		}
+	return SIGKILL;
 }
 
 /* A kill from outside is no fault of the child's, so it is started again at once and does not count. */
 bool child_reap(struct child *c)
 {
 	bool quick = clock_ms() - c->born < QUICK_MS, killed;
-	int status = 0;
+	int status = collect(c);
 
-	waitpid(c->pid, &status, 0);
 	fd_close(&c->pid_fd);
+	fd_close(&c->life_fd);
 	c->pid = 0;
 	c->crashed = false;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -87,9 +129,11 @@ void child_end(struct child *c, int64_t deadline)
 	if (r == 0) {
 		report_note("the %s (pid %d) did not end by itself and is killed", c->name, c->pid);
 		kill(c->pid, SIGKILL);
+		poll(&p, 1, END_MS); /* and no longer: see life_fd */
 	}
-	waitpid(c->pid, NULL, 0);
+	waitpid(c->pid, NULL, WNOHANG);
 	fd_close(&c->pid_fd);
+	fd_close(&c->life_fd);
 	c->pid = 0;
 }
 

@@ -17,7 +17,8 @@
 
 struct kept kept_none(void)
 {
-	struct kept k = {.children = {{.name = "server", .pid_fd = -1}, {.name = "fetcher", .pid_fd = -1}}};
+	struct kept k = {.children = {{.name = "server", .pid_fd = -1, .life_fd = -1},
+				    {.name = "fetcher", .pid_fd = -1, .life_fd = -1}}};
 
 	for (int i = 0; i < KEPT_FDS; i++)
 		k.fds[i] = -1;
@@ -81,20 +82,24 @@ void kept_close_others(struct kept *k, enum kept_role role)
 	for (int i = 0; i < KEPT_FDS; i++)
 		if (i != (int)role && (i != KEPT_DEV_FUSE || role != KEPT_SERVER))
 			fd_close(&k->fds[i]);
-	for (int i = 0; i < KEPT_ROLES; i++)
+	for (int i = 0; i < KEPT_ROLES; i++) {
 		fd_close(&k->children[i].pid_fd);
+		fd_close(&k->children[i].life_fd);
+	}
 }
 
 /* Whether execve(2) keeps the descriptors. */
 static int keep_open(const struct kept *k, const struct kept_memory *m, bool keep)
 {
-	int fds[KEPT_FDS + KEPT_ROLES + RELAY_FDS_MAX];
+	int fds[KEPT_FDS + 2 * KEPT_ROLES + RELAY_FDS_MAX];
 	size_t n = 0;
 
 	for (int i = 0; i < KEPT_FDS; i++)
 		fds[n++] = k->fds[i];
-	for (int i = 0; i < KEPT_ROLES; i++)
+	for (int i = 0; i < KEPT_ROLES; i++) {
 		fds[n++] = k->children[i].pid_fd;
+		fds[n++] = k->children[i].life_fd;
+	}
 	n += relay_descriptors(m->relay, fds + n);
 	for (size_t i = 0; i < n; i++)
 		if (fds[i] >= 0 && fcntl(fds[i], F_SETFD, keep ? 0 : FD_CLOEXEC) < 0)

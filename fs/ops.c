@@ -7,7 +7,6 @@
 
 #include "base/fd.h"
 #include "base/report.h"
-#include "fs/channel.h"
 #include "fs/listing.h"
 
 struct ops {
@@ -376,24 +375,4 @@ int ops_session(struct ops *o, struct fuse_session **ret)
 
 	*ret = fuse_session_new(&args, &operations, sizeof(operations), o);
 	return *ret ? 0 : fail(EINVAL, "libfuse does not make a session");
-}
-
-void ops_image_removed(struct ops *o, uint32_t image_number)
-{
-	const char *key = number_table_image_key(o->places->numbers, image_number);
-
-	image_view_drop(o->places->views, image_number);
-	if (key) /* also of what only a server before this one had open: the kernel has it still */
-		channel_expire(NODEID_IMAGES, key);
-}
-
-void ops_all_removed(struct ops *o)
-{
-	const uint32_t *layers;
-	const char *key;
-	size_t n;
-
-	for (uint32_t i = number_table_n_images(o->places->numbers); i > 0; i--)
-		if (number_table_image(o->places->numbers, i, &key, &layers, &n) == -ENOENT)
-			ops_image_removed(o, i);
 }

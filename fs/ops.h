@@ -21,8 +21,3 @@ void ops_free(struct ops **o);
 
 /* A libfuse session whose user data is `o`; fuse_session_destroy() ends it. */
 int ops_session(struct ops *o, struct fuse_session **ret);
-
-/* An image was removed: before the kernel uses its name again, it asks. */
-void ops_image_removed(struct ops *o, uint32_t image_number);
-/* Of all that were ever removed: whoever wanted to say so may have died. */
-void ops_all_removed(struct ops *o);

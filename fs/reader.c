@@ -33,6 +33,7 @@ struct reader {
 	atomic_uint *n_parked;
 	atomic_int record_fd; /* -1: none yet */
 	atomic_bool recording;
+	atomic_bool ending;
 	pthread_mutex_t lock; /* guards the list, and `interrupted` of what was parked */
 	struct parked *list;
 };
@@ -189,6 +190,8 @@ void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *
 		fuse_reply_buf(request, (const char *)data, size);
 	} else if (err != -EAGAIN) {
 		fuse_reply_err(request, answer_code(err));
+	} else if (atomic_load(&r->ending)) {
+		fuse_reply_err(request, EIO);
 	} else if (!(p = calloc(1, sizeof(*p)))) {
 		fuse_reply_err(request, ENOMEM);
 	} else {
@@ -294,6 +297,11 @@ void reader_need(struct reader *r, const struct need *n)
 		else
 			end_parked(r, p, n->error > 0 && n->error < 4096 ? answer_code(-(int)n->error) : EIO, NULL);
 	}
+}
+
+void reader_end(struct reader *r)
+{
+	atomic_store(&r->ending, true);
 }
 
 static int ask_again(struct reader *r)

@@ -41,5 +41,8 @@ int reader_event_fd(const struct reader *r);
  * milliseconds to come again, -1: not before an event. */
 int reader_tick(struct reader *r);
 
+/* From now on a read of missing bytes is an error at once. */
+void reader_end(struct reader *r);
+
 /* NEED_DONE, NEED_FAILED and NEED_RESTART. */
 void reader_need(struct reader *r, const struct need *n);

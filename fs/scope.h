@@ -1,12 +1,13 @@
-/* scope: the server leaves its starter's cgroup, so that who ends the starter does not end the server.
+/* scope: the server leaves its starter's cgroups, so that who ends or limits the starter does not end the server.
  *
  * Ownership  -
  * Units      -
- * Errors     None: without the right to move (ordinary users, read-only cgroups) it stays where it is.
- * Threads    Call it single-threaded, before the fork of children.
+ * Errors     None: without the right to move (most ordinary users, read-only cgroups) it stays where it is.
+ * Threads    Call it single-threaded, before the fork of children and before a user namespace.
  * Source     cgroups(7); the hierarchies by which systemd ends a unit: version 2, and name=systemd.
  */
 #pragma once
 
-/* Into "lazyrun/serve" below the root of each, unless we are in its root already. */
+/* Version 2 and name=systemd: into "lazyrun/serve" as near to the root as we may. Controllers of version 1: into
+ * their root. */
 void scope_leave_starter(void);

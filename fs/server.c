@@ -12,11 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/report.h"
 #include "fs/channel.h"
+#include "fs/notice.h"
 #include "fs/ops.h"
-#include "fs/page_drop.h"
+
+#define END_MS 10000
 
 struct server {
 	const struct server_setup *setup;
@@ -26,6 +29,7 @@ struct server {
 	struct reader *reader;
 	struct ops *ops;
 	struct fuse_session *se;
+	struct notices *notices;
 	int end_fd;
 };
 
@@ -70,6 +74,23 @@ static void record(struct server *s, bool on)
 	atomic_fetch_add(&s->setup->control->n_dropped, 1);
 }
 
+/* What a fetcher or server that died may not have said. */
+static void tell_removed(struct server *s)
+{
+	uint32_t n_images = number_table_n_images(s->setup->numbers), n_removed = 0;
+	const uint32_t *layers;
+	const char *key;
+	size_t n;
+
+	for (uint32_t i = n_images; i > 0; i--)
+		if (number_table_image(s->setup->numbers, i, &key, &layers, &n) == -ENOENT) {
+			image_view_drop(s->views, i);
+			n_removed++;
+		}
+	if (n_removed > 0)
+		notice_all_removed(s->notices);
+}
+
 static void receive_need(struct server *s)
 {
 	struct need n;
@@ -77,18 +98,33 @@ static void receive_need(struct server *s)
 	if (recv(s->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT) != sizeof(n))
 		return;
 	if (n.kind == NEED_INVALIDATE_IMAGE) {
-		ops_image_removed(s->ops, n.number);
-		atomic_fetch_add(&s->setup->control->n_invalidated, 1);
+		image_view_drop(s->views, n.number);
+		notice_image_removed(s->notices, n.number);
 	} else if (n.kind == NEED_INVALIDATE_LAYER)
 		image_view_drop_layer(s->views, n.number);
 	else if (n.kind == NEED_DROP_PAGES)
-		page_drop_start(s->views, s->se, n.number, &s->setup->control->n_dropped);
+		notice_layer_evicted(s->notices, n.number);
 	else if (n.kind == NEED_RECORD)
 		record(s, n.number != 0);
 	else
 		reader_need(s->reader, &n);
 	if (n.kind == NEED_RESTART)
-		ops_all_removed(s->ops);
+		tell_removed(s);
+}
+
+/* The supervisor is gone, so nothing will be fetched any more: who waits hears of it. A notice under way may wait
+ * in the kernel for one of them, and would keep the connection open for ever; then this process ends. */
+static int end(struct server *s)
+{
+	const struct need give_up = {.kind = NEED_GIVE_UP};
+	int64_t deadline = clock_ms() + END_MS;
+
+	do {
+		reader_end(s->reader);
+		reader_need(s->reader, &give_up);
+		poll(NULL, 0, 5);
+	} while (notice_running(s->notices) && clock_left(deadline) > 0);
+	return 0;
 }
 
 static int run(struct server *s)
@@ -102,6 +138,8 @@ static int run(struct server *s)
 			return fail(errno, "poll: %s", strerror(errno));
 		if (fds[0].revents)
 			return 0;
+		if (fds[1].revents & POLLHUP)
+			return end(s);
 		if (fds[1].revents)
 			receive_need(s);
 	}
@@ -127,10 +165,12 @@ int server_run(const struct server_setup *setup)
 	if (r == 0)
 		r = ops_session(s.ops, &s.se);
 	if (r == 0)
+		r = notice_new(s.views, setup->numbers, setup->dev_fd, setup->control, &s.notices);
+	if (r == 0)
 		r = channel_start(s.se, setup->control, setup->dev_fd, &s.end_fd);
 	if (r < 0)
 		return r == -ENODEV ? 0 : r;
-	ops_all_removed(s.ops);
+	tell_removed(&s);
 	/* Nothing is freed: workers may still be at it, and the process ends. */
 	return run(&s);
 }

@@ -119,7 +119,7 @@ static int start_child(struct supervisor *s, enum kept_role role)
 		ours_fd = pair[0];
 		theirs_fd = pair[1];
 	}
-	r = child_start(c);
+	r = child_start(c, role == KEPT_SERVER);
 	if (r < 0)
 		return r;
 	if (r == 0) {
@@ -200,17 +200,19 @@ static int next_timeout(const struct supervisor *s)
 
 static void turn(struct supervisor *s)
 {
-	struct pollfd fds[RELAY_POLL_MAX + KEPT_ROLES + 1];
+	struct pollfd fds[RELAY_POLL_MAX + 2 * KEPT_ROLES + 1];
 	size_t n = relay_poll(s->memory.relay, fds), n_relay = n;
 
-	for (enum kept_role role = 0; role < KEPT_ROLES; role++)
+	for (enum kept_role role = 0; role < KEPT_ROLES; role++) {
 		fds[n++] = (struct pollfd){.fd = s->kept.children[role].pid_fd, .events = POLLIN};
+		fds[n++] = (struct pollfd){.fd = s->kept.children[role].life_fd, .events = POLLIN};
+	}
 	fds[n++] = (struct pollfd){.fd = s->kept.fds[KEPT_SIGNALS], .events = POLLIN};
 	if (poll(fds, n, next_timeout(s)) < 0)
 		return; /* EINTR; anything else comes again and is seen in the log of the next call */
 	relay_dispatch(s->memory.relay, fds, n_relay);
 	for (enum kept_role role = 0; role < KEPT_ROLES; role++)
-		if (fds[n_relay + role].revents)
+		if (fds[n_relay + 2 * role].revents || fds[n_relay + 2 * role + 1].revents)
 			child_died(s, role);
 	if (fds[n - 1].revents || relay_wants_to_leave(s->memory.relay))
 		s->leave = true;
@@ -234,6 +236,7 @@ static void leave(struct supervisor *s)
 	if (s->kept.fds[KEPT_DEV_FUSE] >= 0)
 		fuse_mount_remove(s->setup->store);
 	child_end(&s->kept.children[KEPT_FETCHER], deadline);
+	fd_close(&s->kept.fds[KEPT_NEED_FETCHER]); /* the server hears of the end */
 	child_end(&s->kept.children[KEPT_SERVER], deadline);
 	relay_free(&s->memory.relay);
 	fd_close(&s->kept.fds[KEPT_DEV_FUSE]);
