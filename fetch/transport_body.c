@@ -80,6 +80,7 @@ static size_t on_header(char *data, size_t one, size_t size, void *opaque)
 			    LIMIT_HTTP_HEADER_SIZE);
 		return 0;
 	}
+	b->head_ended = size > 0 && (data[0] == '\r' || data[0] == '\n');
 	if (size >= 5 && memcmp(data, "HTTP/", 5) == 0) {
 		forget_headers(b);
 		return size;
@@ -435,7 +436,9 @@ void transport_body_end(struct transport_body *b, CURLcode code)
 	struct transport_reply *r = b->reply;
 	char *redirect = NULL, next[2048];
 
-	if (code == CURLE_OK && !b->begun)
+	if (code == CURLE_OK && !b->head_ended)
+		set_failure(b, TRANSPORT_CUT, "it ended in the middle of the reply's head");
+	else if (code == CURLE_OK && !b->begun)
 		begin_body(b); /* an empty one */
 	if (code != CURLE_OK && !b->satisfied && r->failure == TRANSPORT_OK) {
 		enum transport_failure failure = classify(b, code);

@@ -25,6 +25,7 @@ struct transport_body {
 	uint64_t sent; /* of the upload */
 	char *location, *link; /* these headers, as they came */
 	char content_range[128];
+	bool head_ended; /* its empty line was seen: before, a connection that ends cuts the reply */
 	bool begun; /* the first byte of the body was seen */
 	bool good; /* 200 or 206: the body is what was asked for */
 	bool satisfied; /* all that was asked for is there; the rest is cut off */

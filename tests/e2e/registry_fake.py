@@ -23,6 +23,8 @@ let pass first), and what the kind needs:
     no_length      no Content-Length, close at end  no_length_resize  both
     headers        headers={} added to the reply    need_auth   401 as if no header were there
     stop           hang up before the answer
+    cut_head       at: bytes of the whole answer, head and all, then reset; end=True: an orderly end
+    endless        code=200: a body that never ends (also the head: head=True)
     expire         tokens given so far are refused  cut_and_expire    at: cut, then as expire
 """
 import argparse
@@ -178,6 +180,33 @@ class RegistryFake:
             return [e for e in self.log if re.search(pattern, e["method"] + " " + e["path"])]
 
 
+class CutFile:
+    """A connection's output that ends after `at` bytes."""
+
+    def __init__(self, handler, at, end=False):
+        self.handler, self.to, self.left, self.end = handler, handler.wfile, at, end
+        self.closed = False
+
+    def write(self, data):
+        data = bytes(data)[:self.left]
+        self.to.write(data)
+        self.left -= len(data)
+        if self.left == 0 and not self.handler.close_connection:
+            if self.end:
+                self.handler.close_connection = True
+                self.handler.connection.shutdown(socket.SHUT_WR)
+            else:
+                self.handler.wfile = self.to
+                self.handler.hang_up()
+            raise BrokenPipeError
+
+    def flush(self):
+        self.to.flush()
+
+    def close(self):
+        self.to.close()
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -233,6 +262,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             fake.expire_tokens()
         if "stop" in self.faults:
             return self.hang_up()
+        if "endless" in self.faults:
+            return self.endless(**self.faults["endless"])
         if "status" in self.faults:
             o = self.faults["status"]
             body = o.get("body", "")
@@ -415,6 +446,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send(self, code, chunks, size, headers):
         faults = self.faults
         self.entry["status"] = code
+        if "cut_head" in faults:
+            self.wfile = CutFile(self, **faults["cut_head"])
         with_length = not ({"no_length", "no_length_resize"} & faults.keys())
         self.send_response(code)
         for name, value in headers.items():
@@ -449,6 +482,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return self.hang_up()
                 if rate:
                     time.sleep(0.05)
+
+    def endless(self, code=200, head=False):
+        self.close_connection = True
+        self.entry["status"] = code
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        if head:
+            self.flush_headers()
+        else:
+            self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"X-More: " + b"x" * 8000 + b"\r\n" if head else b"x" * 65536)
+        except OSError:
+            pass
 
     def hang_up(self):
         """Resets: a closing handshake would look like an end."""

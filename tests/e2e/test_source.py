@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """source.h against a registry that lies, and against layouts that are broken."""
+import email.utils
 import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import socket
 import ssl
@@ -29,6 +31,7 @@ EACCES, EAGAIN, EBADMSG, EFBIG, EHOSTUNREACH, ECONNREFUSED, ENOENT, EPROTO, ENOS
 class Result:
     def __init__(self, p):
         self.code, self.out = p.returncode, p.stdout
+        self.max_rss = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, of all so far
         lines = p.stderr.decode().splitlines()
         self.error = "\n".join(lines[:-1])
         words = lines[-1].split() if lines else []
@@ -238,6 +241,35 @@ class Faults(Case):
             self.assertRegex(asked, r"bytes=\d+-%d" % (fake.size - 1))
         self.assertLess(r.bytes, fake.size + 10)  # nothing twice
 
+    def test_cut_at_any_byte(self):
+        """Of the head as of the body, by a reset and by an orderly end: asked again, and never believed."""
+        fake = self.fake()
+        for end, command, want in ((False, ("blob", fake.small, fake.small_size), b"small"),
+                                   (True, ("manifest", "v1"), b"schemaVersion")):
+            for at in [*range(0, 160, 17), *range(160, 320, 5)]:
+                fake.clear()
+                fake.rule("GET /v2/", "cut_head", at=at, end=end, times=1)
+                with self.subTest(end=end, at=at):
+                    r = get(fake.host, *command)
+                    self.good(r)
+                    self.assertIn(want, r.out)
+
+    def test_bodies_and_heads_without_end(self):
+        fake = self.fake()
+        for what in (dict(), dict(code=404), dict(code=503), dict(code=401), dict(head=True), dict(code=401, head=True)):
+            with self.subTest(**what):
+                fake.clear()
+                fake.rule("/v2/", "endless", **what)
+                for command in (("manifest", "v1"), ("blob", fake.small, fake.small_size),
+                                ("range", fake.digest, fake.size, 10, 20)):
+                    r = get(fake.host, *command)
+                    if r.code == 0:  # 200 for a range: it needs no more than those bytes
+                        self.assertEqual((command[0], r.out), ("range", b"x" * 20))
+                        continue
+                    self.assertEqual(r.error.count("lazyrun: "), 1, r.error)
+                    self.assertLess(r.bytes, 64 << 20)
+                    self.assertLess(r.max_rss, 256 << 10)
+
     def test_cut_for_ever(self):
         fake = self.fake()
         fake.rule("/blobs/", "cut", at=1000)
@@ -265,6 +297,21 @@ class Faults(Case):
             "errors": [{"code": "TOOMANYREQUESTS", "message": "pull rate limit"}]})
         self.bad(get(fake.host, "manifest", "v1"), EAGAIN, "429", "3600 seconds", "pull rate limit")
         self.assertEqual(len(fake.requests()), 1)
+
+    def test_429_until_a_date(self):
+        fake = self.fake()
+        when = int(time.time()) + 2
+        fake.rule("/manifests/", "status", code=429, times=1,
+                  headers={"Retry-After": email.utils.formatdate(when, usegmt=True)})
+        self.good(get(fake.host, "manifest", "v1"))
+        self.assertGreaterEqual(time.time(), when - 1)
+        for text in (email.utils.formatdate(time.time() - 1000, usegmt=True), "soon", "-5", "99999999999999999999"):
+            fake.clear()
+            fake.rule("/manifests/", "status", code=503, times=1, headers={"Retry-After": text})
+            with self.subTest(text=text):
+                r = get(fake.host, "manifest", "v1")
+                if r.code:
+                    self.bad(r, EPROTO, "503", fake.host)
 
     def test_404(self):
         fake = self.fake()
@@ -326,9 +373,39 @@ class Redirects(Case):
         fake.clear()
         store.clear()
         fake.rule("/blobs/", "redirect", to=store.url)
-        store.rule("/blobs/", "status", code=403, skip=5, times=1)
-        self.good(get(fake.host, "ranges", fake.digest, fake.size, 10))
-        self.assertEqual((len(fake.requests("/blobs/")), len(store.requests("/blobs/"))), (2, 11))
+        for code in (401, 403, 404, 410):
+            fake.clear()
+            store.clear()
+            fake.rule("/blobs/", "redirect", to=store.url)
+            store.rule("/blobs/", "status", code=code, skip=5, times=1)
+            self.good(get(fake.host, "ranges", fake.digest, fake.size, 10))
+            self.assertEqual((len(fake.requests("/blobs/")), len(store.requests("/blobs/"))), (2, 11))
+
+    def test_a_target_that_refuses_in_the_middle_of_a_blob(self):
+        fake, store = self.fake(), self.fake()
+        path = f"/v2/a/b/blobs/{fake.digest}?signed="
+        fake.rule("/blobs/", "redirect", to=store.url, path=path + "1", times=1)
+        fake.rule("/blobs/", "redirect", to=store.url, path=path + "2")
+        store.rule("/blobs/", "cut", at=1000000, times=1)
+        store.rule("signed=1", "status", code=403, skip=1)
+        r = self.download(fake)
+        self.good(r)
+        self.assertEqual(r.file, DATA)
+        self.assertEqual(len(fake.requests("/blobs/")), 2)
+        self.assertLess(r.bytes, fake.size + 1000)
+
+    def test_every_kind_of_redirect(self):
+        fake, store = self.fake(), self.fake()
+        for code in (301, 302, 303, 307, 308):
+            fake.clear()
+            fake.rule("/blobs/", "redirect", to=store.url, code=code)
+            self.good(get(fake.host, "blob", fake.small, fake.small_size), b'{"small": 1}')
+        fake.clear()
+        fake.rule("/blobs/" + fake.digest, "redirect", to="", path="/v2/a/b/blobs/" + fake.small)  # relative
+        self.good(get(fake.host, "range", fake.digest, fake.small_size, 0, 5), b'{"sma')
+        fake.clear()
+        fake.rule("/blobs/", "status", code=302)  # without a Location
+        self.bad(get(fake.host, "blob", fake.small, fake.small_size), EPROTO, "302")
 
     def test_loops_and_nonsense(self):
         fake = self.fake()
