@@ -253,6 +253,7 @@ int plain_side_commit(struct plain_side *p, const struct digest *diff_id, const 
 	if (r < 0)
 		return r;
 	layer_builder_render(p->builder, index);
+	p->spans.plain_size = p->off;
 	r = place_sparse(p, layer_file_size);
 	if (r == 0)
 		r = span_table_finish(&p->spans, &spans);

@@ -360,6 +360,7 @@ int span_maker_finish(struct span_maker *m, struct span_table_builder *spans, st
 		return r;
 	hash_finish(m->all_hash, ret_plain);
 	*ret_plain_size = m->out;
+	m->spans.plain_size = m->out;
 	*spans = m->spans;
 	m->spans = (struct span_table_builder){0};
 	*ret_windows = m->windows;

@@ -5,6 +5,7 @@
  *     8  number of spans
  *     8  1: a foreign table, whose spans may lie anywhere, with gaps; 0: they go, each but the last to a
  *        multiple of 4096, from 0 to the end of the layer file without a gap
+ *     8  bytes of the tar in the spans, 0 in a foreign table
  *    88  each span, ascending; a field that its kind has no use for is 0:
  *           8  off
  *           8  size         more than 0
@@ -38,8 +39,9 @@ struct disk_header {
 	char magic[8];
 	uint64_t n;
 	uint64_t foreign;
+	uint64_t plain_size;
 } __attribute__((packed));
-static_assert(sizeof(struct disk_header) == 24, "span table header");
+static_assert(sizeof(struct disk_header) == 32, "span table header");
 
 struct disk_span {
 	uint64_t off;
@@ -61,7 +63,7 @@ struct span_table {
 	const uint8_t *spans;
 	size_t n;
 	bool foreign;
-	uint64_t layer_file_size;
+	uint64_t plain_size, layer_file_size;
 };
 
 static bool checkpoint_is_right(const struct span *s)
@@ -114,7 +116,8 @@ int span_table_load(const void *data, size_t size, uint64_t layer_file_size, str
 	memcpy(&header, data, sizeof(header));
 	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0 ||
 	    le64toh(header.n) != (size - sizeof(header)) / sizeof(struct disk_span) ||
-	    (size - sizeof(header)) % sizeof(struct disk_span) || le64toh(header.foreign) > 1)
+	    (size - sizeof(header)) % sizeof(struct disk_span) || le64toh(header.foreign) > 1 ||
+	    le64toh(header.plain_size) > layer_file_size || (header.foreign && header.plain_size))
 		return -EBADMSG;
 	t = calloc(1, sizeof(*t));
 	if (!t)
@@ -122,6 +125,7 @@ int span_table_load(const void *data, size_t size, uint64_t layer_file_size, str
 	t->spans = (const uint8_t *)data + sizeof(header);
 	t->n = le64toh(header.n);
 	t->foreign = header.foreign;
+	t->plain_size = le64toh(header.plain_size);
 	t->layer_file_size = layer_file_size;
 	for (size_t i = 0; i < t->n; i++) {
 		struct span s;
@@ -141,6 +145,16 @@ void span_table_free(struct span_table **t)
 {
 	free(*t);
 	*t = NULL;
+}
+
+uint64_t span_table_plain_size(const struct span_table *t)
+{
+	return t->plain_size;
+}
+
+bool span_comes_back(const struct span *s)
+{
+	return s->kind != SPAN_NONE && s->kind != SPAN_COPY;
 }
 
 bool span_table_is_foreign(const struct span_table *t)
@@ -231,7 +245,8 @@ int span_table_add(struct span_table_builder *b, const struct span *span)
 
 int span_table_finish(struct span_table_builder *b, struct bytes *ret)
 {
-	struct disk_header header = {.magic = MAGIC, .n = htole64(b->n), .foreign = htole64(b->foreign)};
+	struct disk_header header = {.magic = MAGIC, .n = htole64(b->n), .foreign = htole64(b->foreign),
+				     .plain_size = htole64(b->plain_size)};
 	int r = b->n == 0 ? bytes_append(&b->out, &header, sizeof(header)) : 0;
 
 	if (r < 0)

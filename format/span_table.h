@@ -57,6 +57,12 @@ void span_table_free(struct span_table **t);
 size_t span_table_count(const struct span_table *t);
 void span_table_get(const struct span_table *t, size_t i, struct span *ret);
 
+/* Bytes of the tar that the spans hold; what follows in the last one's page is zeros. 0 in a foreign table. */
+uint64_t span_table_plain_size(const struct span_table *t);
+
+/* Whether a span's bytes can be fetched again, by themselves. */
+bool span_comes_back(const struct span *s);
+
 /* Whether it is another format's: spans lie anywhere, and what lies between them is zeros and never fetched. */
 bool span_table_is_foreign(const struct span_table *t);
 
@@ -69,6 +75,7 @@ int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index);
 struct span_table_builder {
 	struct bytes out;
 	bool foreign;
+	uint64_t plain_size; /* to be set before the end */
 	uint64_t next_off;
 	size_t n;
 };

@@ -86,6 +86,7 @@ static void check_spans(const struct bytes *blob, const struct bytes *table, con
 	const uint64_t file_size = (plain_size + 4095) / 4096 * 4096;
 
 	assert_int_equal(span_table_load(table->data, table->size, file_size, &t), 0);
+	assert_int_equal(span_table_plain_size(t), plain_size);
 	for (size_t i = span_table_count(t); i-- > 0;) {
 		_cleanup_(fd_free_memory) uint8_t *packed = NULL, *out = NULL;
 		struct span s;
@@ -128,7 +129,7 @@ static void check(const struct bytes *blob, enum decoder_kind kind, const uint8_
 			check_spans(blob, &table, &windows, plain, plain_size);
 			assert_int_equal(bytes_append(&first, table.data, table.size), 0);
 			print_message("%zu packed, %u spans, windows %zu\n", blob->size,
-				      (unsigned int)((table.size - 24) / 88), windows.size);
+				      (unsigned int)((table.size - 32) / 88), windows.size);
 		} else {
 			assert_int_equal(table.size, first.size); /* however the blob comes */
 			assert_memory_equal(table.data, first.data, first.size);

@@ -84,6 +84,7 @@ static void keeps_every_field(void **state)
 	assert_int_equal(span_table_finish(&builder, &b), 0);
 	assert_int_equal(span_table_load(b.data, b.size, 60000, &t), 0);
 	assert_true(span_table_is_foreign(t));
+	assert_int_equal(span_table_plain_size(t), 0);
 	for (i = 0; i < 3; i++) {
 		span_table_get(t, i, &out);
 		assert_int_equal(out.off, in[i].off);
@@ -127,20 +128,21 @@ static void refuses_hostile_tables(void **state)
 		{0, 1, "x"},
 		{8, 8, {N + 1}},
 		{8, 8, {N, 0, 0, 0, 0, 0, 0, 0x80}},
-		{24, 8, {1}},				 /* does not begin at 0 */
-		{24 + 88, 8, {0, 0x10}},		 /* overlaps */
-		{24 + 88, 8, {0, 0x30}},		 /* a gap */
-		{24 + 8, 8, {0}},			 /* empty */
-		{24 + 8, 8, {1, 0x20}},			 /* not at a page */
-		{24 + 8, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}}, /* wraps */
-		{24 + 16, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}},
-		{24 + 24, 8, {1, 0x20}},
-		{24 + 24, 8, {0, 0x10}},
-		{24 + 52, 1, {6}},			 /* no such kind */
-		{24 + 53, 1, {1}},			 /* bits without a checkpoint */
-		{24 + 54, 1, {2}},
-		{24 + 32, 8, {1}},			 /* skips in what is stored */
+		{32, 8, {1}},				 /* does not begin at 0 */
+		{32 + 88, 8, {0, 0x10}},		 /* overlaps */
+		{32 + 88, 8, {0, 0x30}},		 /* a gap */
+		{32 + 8, 8, {0}},			 /* empty */
+		{32 + 8, 8, {1, 0x20}},			 /* not at a page */
+		{32 + 8, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}}, /* wraps */
+		{32 + 16, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}},
+		{32 + 24, 8, {1, 0x20}},
+		{32 + 24, 8, {0, 0x10}},
+		{32 + 52, 1, {6}},			 /* no such kind */
+		{32 + 53, 1, {1}},			 /* bits without a checkpoint */
+		{32 + 54, 1, {2}},
+		{32 + 32, 8, {1}},			 /* skips in what is stored */
 		{16, 1, {2}},
+		{24, 8, {0, 0, 0, 0, 0, 0, 0, 1}},	 /* a tar larger than the layer file */
 	};
 	struct span_table *t = NULL;
 
