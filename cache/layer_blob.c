@@ -18,7 +18,7 @@ int layer_blob_text(const struct layer_blob *b, struct bytes *ret)
 	return bytes_printf(ret, "%s %" PRIu64 "\n", digest_text(&b->digest, text), b->size);
 }
 
-int layer_blob_get(const struct store *s, const char *layer_key, struct layer_blob *ret)
+static int get(const struct store *s, const char *layer_key, const char *name, struct layer_blob *ret)
 {
 	_cleanup_(fd_close) int dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -29,7 +29,7 @@ int layer_blob_get(const struct store *s, const char *layer_key, struct layer_bl
 
 	if (dir_fd < 0)
 		return dir_fd;
-	r = fd_read_file(dir_fd, "blob", DIGEST_TEXT_MAX + 32, &b);
+	r = fd_read_file(dir_fd, name, DIGEST_TEXT_MAX + 32, &b);
 	if (r < 0)
 		return r;
 	text = (const char *)b.data;
@@ -38,4 +38,14 @@ int layer_blob_get(const struct store *s, const char *layer_key, struct layer_bl
 		return -EBADMSG;
 	ret->size = strtoull(text + n + 1, &end, 10);
 	return *end == '\n' && ret->size <= LIMIT_BLOB_SIZE ? 0 : -EBADMSG;
+}
+
+int layer_blob_get(const struct store *s, const char *layer_key, struct layer_blob *ret)
+{
+	return get(s, layer_key, LAYER_BLOB_FILE, ret);
+}
+
+int layer_blob_get_windows(const struct store *s, const char *layer_key, struct layer_blob *ret)
+{
+	return get(s, layer_key, LAYER_BLOB_WINDOWS_FILE, ret);
 }

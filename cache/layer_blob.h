@@ -19,4 +19,10 @@ struct layer_blob {
 };
 
 int layer_blob_text(const struct layer_blob *b, struct bytes *ret);
+#define LAYER_BLOB_FILE "blob"
 int layer_blob_get(const struct store *s, const char *layer_key, struct layer_blob *ret);
+
+/* The blob of the checkpoints' windows, when they are not here as the layer's file "windows" yet. */
+#define LAYER_BLOB_WINDOWS "windows"
+#define LAYER_BLOB_WINDOWS_FILE "windows_blob"
+int layer_blob_get_windows(const struct store *s, const char *layer_key, struct layer_blob *ret);

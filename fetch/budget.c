@@ -121,7 +121,7 @@ static int add_layer(struct context *c, struct candidates *k, struct layer_store
 		struct span s;
 
 		span_table_get(t, i, &s);
-		if (s.kind == SPAN_STORED && layer_store_present(layer, s.off, s.size))
+		if (span_table_comes_back(&s) && layer_store_present(layer, s.off, s.size))
 			r = add_span(k, layer, &s, number ? number_table_touched(c->numbers, number, s.off) : 0);
 	}
 	return r;

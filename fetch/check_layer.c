@@ -104,7 +104,7 @@ static void check_digests(struct pass *p)
 	index = differs(p, "index.erofs", &h->index);
 	spans = differs(p, "spans", &h->spans);
 	if (spans && (have_synced_read(p->dir_fd, &again) < 0 || !digest_equal(&again->spans, &h->spans)))
-		spans = false; /* replaced meanwhile (span_digests) */
+		spans = false; /* replaced meanwhile (way_back) */
 	if (index)
 		say_bad(p, "its index is not what was written");
 	if (spans)
@@ -135,38 +135,61 @@ static void say_wrong(struct pass *p, const struct span *s)
 	say(p, why, p->check->dry ? NULL : "dropped; they are fetched again when they are needed");
 }
 
-/* A span of a kind that says where its bytes are in the tar. */
+/* What of the span is the tar's goes on to it; a tar that does not parse is not what it was: the digest says that. */
+static void check_tar(struct pass *p, size_t size, uint64_t off)
+{
+	uint64_t end = span_table_plain_size(layer_store_spans(p->layer));
+	size_t n = off >= end ? 0 : end - off < size ? (size_t)(end - off) : size;
+	char text[REPORT_TEXT_SIZE], *outer;
+
+	hash_update(p->tar_hash, p->piece, n);
+	p->tar_size += n;
+	outer = report_capture(text);
+	if (p->builder && layer_builder_feed(p->builder, p->tar, p->piece, n) < 0)
+		layer_builder_free(&p->builder);
+	report_capture_again(outer);
+}
+
+/* -EAGAIN: it was evicted meanwhile. */
+static int read_span(struct pass *p, const struct span *s, struct digest *ret)
+{
+	_cleanup_(hash_free) struct hash *h = NULL;
+	int r = hash_new(DIGEST_SHA256, &h);
+
+	for (uint64_t off = 0; r == 0 && off < s->size;) {
+		size_t n = s->size - off < SPAN_SIZE ? (size_t)(s->size - off) : SPAN_SIZE;
+
+		r = layer_store_read(p->layer, p->piece, n, s->off + off);
+		if (r < 0)
+			return r;
+		hash_update(h, p->piece, n);
+		if (p->whole)
+			check_tar(p, n, s->off + off);
+		off += n;
+	}
+	if (r == 0)
+		hash_finish(h, ret);
+	return r;
+}
+
 static void check_span(struct pass *p, const struct span *s)
 {
-	char text[REPORT_TEXT_SIZE], *outer;
+	const bool has_digest = s->kind != SPAN_NONE && s->digest_of == SPAN_DIGEST_PLAIN;
 	struct digest got;
 	int r;
 
-	if (s->size > SPAN_SIZE || s->packed_size > s->size || !layer_store_present(p->layer, s->off, s->size)) {
+	if (!layer_store_present(p->layer, s->off, s->size)) {
 		p->whole = false;
 		return;
 	}
-	r = layer_store_read(p->layer, p->piece, (size_t)s->size, s->off);
-	if (r == -EAGAIN) { /* evicted meanwhile */
+	r = read_span(p, s, &got);
+	if (r == -EAGAIN) {
 		p->whole = false;
 		return;
 	}
 	p->check->bytes += s->size;
-	if (s->kind == SPAN_STORED) {
-		hash_bytes(p->piece, (size_t)s->size, &got);
-		if (r < 0 || !digest_equal(&got, &s->digest)) {
-			say_wrong(p, s);
-			return;
-		}
-	}
-	if (!p->whole)
-		return;
-	hash_update(p->tar_hash, p->piece, (size_t)s->packed_size);
-	p->tar_size += s->packed_size;
-	outer = report_capture(text); /* a tar that does not parse is not what it was: the digest says that */
-	if (r < 0 || (p->builder && layer_builder_feed(p->builder, p->tar, p->piece, (size_t)s->packed_size) < 0))
-		layer_builder_free(&p->builder);
-	report_capture_again(outer);
+	if (r < 0 || (has_digest && !digest_equal(&got, &s->digest)))
+		say_wrong(p, s);
 }
 
 static int check_spans(struct pass *p)
@@ -178,7 +201,7 @@ static int check_spans(struct pass *p)
 
 		check_tell(p->check);
 		span_table_get(t, i, &s);
-		if (s.kind == SPAN_STORED || s.kind == SPAN_NONE)
+		if (s.kind != SPAN_COPY)
 			check_span(p, &s);
 	}
 	return 0;

@@ -15,10 +15,12 @@
 #include "base/json_field.h"
 #include "base/message.h"
 #include "base/report.h"
+#include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
 #include "fetch/lazy_pack.h"
+#include "fetch/way_back.h"
 
 #define WORKERS 8u
 #define TELL_MS 100
@@ -42,6 +44,16 @@ struct work {
 	char text[REPORT_TEXT_SIZE];
 };
 
+/* Whether the layer's spans count in this image's blob: the one it was unpacked from, or the tar itself. */
+static bool is_cut_from(const struct context *c, const struct image_layer *l)
+{
+	struct layer_blob blob;
+	int r = layer_blob_get(c->store, l->key, &blob);
+
+	return r == -ENOENT ? digest_equal(&l->blob.digest, &l->diff_id) :
+			      r == 0 && digest_equal(&blob.digest, &l->blob.digest);
+}
+
 /* A layer counts as there when its bytes are, or this image itself is the way back to them. What other
  * images of the store know of a way back is used when nothing may be asked of this one's registry. */
 static bool usable(const struct work *w, const struct image_layer *l)
@@ -61,7 +73,7 @@ static bool usable(const struct work *w, const struct image_layer *l)
 		return true;
 	if (w->how->whole)
 		return false;
-	if (digest_equal(&l->blob.digest, &l->diff_id) || l->from == IMAGE_LAYER_ARTIFACT) /* by range, from itself */
+	if (l->from == IMAGE_LAYER_ARTIFACT || (way_back_is_there(layer) && is_cut_from(c, l))) /* by range, from itself */
 		return true;
 	return !w->source && layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
 }
@@ -111,6 +123,7 @@ static int stream_missing(struct work *w, size_t i)
 	struct stream_job job = {
 		.store = w->context->store,
 		.source = w->source,
+		.repository = w->image->repository,
 		.blob = l->blob,
 		.diff_id = l->diff_id,
 		.decoders = &w->decoders,
@@ -300,7 +313,7 @@ static int number_layer(struct context *c, const struct image *image, const stru
 
 	if (r < 0)
 		return fail(EIO, "layer %s is gone from the store; try again", l->key);
-	if (digest_equal(&l->blob.digest, &l->diff_id) || l->from == IMAGE_LAYER_ARTIFACT)
+	if (l->from == IMAGE_LAYER_ARTIFACT || is_cut_from(c, l))
 		layer_sources_add(c->store, l->key, image->repository);
 	return number_table_add_layer(c->numbers, l->key, ret);
 }

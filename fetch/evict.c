@@ -8,7 +8,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "cache/layer_sources.h"
-#include "fetch/span_digests.h"
+#include "fetch/way_back.h"
 
 static int punch_spans(struct layer_store *layer, uint64_t *evicted)
 {
@@ -24,7 +24,7 @@ static int punch_spans(struct layer_store *layer, uint64_t *evicted)
 		struct span span;
 
 		span_table_get(t, i, &span);
-		if (span.kind == SPAN_STORED)
+		if (span_table_comes_back(&span))
 			ranges[n++] = (struct layer_range){span.off, span.size};
 	}
 	r = layer_store_punch(layer, ranges, n);
@@ -43,15 +43,14 @@ int evict_layer(struct context *c, const char *key, uint64_t *evicted, const cha
 	*ret_why = NULL;
 	if (layer_table_get(c->layers, key, &layer) < 0)
 		return 0;
-	if (layer_sources_get(c->store, key, &names, &n) < 0 || n == 0) {
-		*ret_why = "compressed, and without checkpoints yet: its bytes have no way back";
-		return 0;
-	}
-	r = span_digests_make(c->store, layer);
+	r = way_back_make(c, layer, NULL);
 	if (r == 1) {
-		layer_table_drop(c->layers, key);
 		layer_store_free(&layer);
 		r = layer_table_get(c->layers, key, &layer);
+	}
+	if (r == 0 && (!way_back_is_there(layer) || layer_sources_get(c->store, key, &names, &n) < 0 || n == 0)) {
+		*ret_why = "compressed in one piece, or its packed bytes are gone: its bytes have no way back";
+		return 0;
 	}
 	if (r == 0)
 		r = punch_spans(layer, evicted);
@@ -66,9 +65,11 @@ int evict_layer(struct context *c, const char *key, uint64_t *evicted, const cha
 bool evict_has_way_back(const struct context *c, const char *key)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	size_t n = 0;
 
-	return layer_sources_get(c->store, key, &names, &n) == 0 && n > 0;
+	return layer_sources_get(c->store, key, &names, &n) == 0 && n > 0 &&
+	       layer_table_get(c->layers, key, &layer) == 0 && way_back_is_there(layer);
 }
 
 int evict_ranges(struct context *c, struct layer_store *layer, const struct layer_range *ranges, size_t n)

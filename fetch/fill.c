@@ -2,6 +2,7 @@
 #include "fetch/fill.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,14 +11,17 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/beneath.h"
 #include "base/fd.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/report.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
+#include "format/span_decode.h"
 
 #define WORKERS 8u
-#define WORKER_STACK (256u << 10)
+#define WORKER_STACK (512u << 10)
 
 struct item {
 	struct item *next;
@@ -60,7 +64,7 @@ static int find_blob(const struct fill *f, const struct layer_store *layer, stru
 	r = digest_parse(text, strlen(text), &ret->digest);
 	for (size_t i = span_table_count(t); r == 0 && i > 0; i--) {
 		span_table_get(t, i - 1, &at);
-		if (at.kind == SPAN_STORED) {
+		if (span_table_comes_back(&at)) {
 			ret->size = at.packed_off + at.packed_size;
 			break;
 		}
@@ -68,37 +72,120 @@ static int find_blob(const struct fill *f, const struct layer_store *layer, stru
 	return r;
 }
 
-static int get_span(struct fill *f, const char *source_name, const struct layer_store *layer, const struct span *span,
-		    uint8_t *plain)
+static int get_source(struct fill *f, const char *name, struct source **ret)
 {
+	struct reference ref;
+	int r = reference_parse(name, &ref);
+
+	return r < 0 ? r : source_table_get(f->context->sources, &ref, NULL, ret);
+}
+
+/* One span on its way. */
+struct way {
+	struct layer_store *layer;
+	struct span span;
+	uint8_t *packed, *plain, *window;
+};
+
+static void way_free(struct way *w)
+{
+	free(w->packed);
+	free(w->plain);
+	free(w->window);
+}
+
+static int way_new(struct layer_store *layer, const struct span *span, struct way *ret)
+{
+	*ret = (struct way){.layer = layer, .span = *span};
+	ret->packed = malloc((size_t)span->packed_size + 1);
+	ret->plain = malloc((size_t)span->size);
+	ret->window = malloc(span->window_size + 1);
+	return ret->packed && ret->plain && ret->window ? 0 : -ENOMEM;
+}
+
+/* All windows of a layer together, once: they are a hundredth of it, and readers need them again and again. */
+static int fetch_windows(struct fill *f, struct source *source, int dir_fd, const char *key)
+{
+	_cleanup_(bytes_free) struct bytes windows = {0};
+	struct layer_blob blob;
+	int r = layer_blob_get_windows(f->context->store, key, &blob);
+
+	if (r < 0)
+		return fail(EBADMSG, "layer %s has no windows for its checkpoints; `lazyrun check` mends that", key);
+	r = source_get_blob(source, &(struct descriptor){.digest = blob.digest, .size = blob.size},
+			    LIMIT_LAZY_BLOB_SIZE, &windows);
+	if (r == 0)
+		r = fd_write_file(dir_fd, LAYER_BLOB_WINDOWS, windows.data, windows.size, 0600);
+	return r;
+}
+
+static int read_window(int dir_fd, const struct way *w)
+{
+	_cleanup_(fd_close) int fd = openat(dir_fd, LAYER_BLOB_WINDOWS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -errno : fd_pread_full(fd, w->window, w->span.window_size, w->span.window_off);
+}
+
+static int get_window(struct fill *f, struct source *source, const struct way *w)
+{
+	const char *key = layer_store_key(w->layer);
+	_cleanup_(fd_close) int dir_fd = -1;
+	struct flight flight = {0};
+	int r;
+
+	if (w->span.window_size == 0)
+		return 0;
+	dir_fd = beneath_cache_open(f->context->store->layers_fd, key, O_RDONLY | O_DIRECTORY, 0);
+	r = dir_fd < 0 ? dir_fd : read_window(dir_fd, w);
+	if (r != -ENOENT)
+		return r;
+	hash_bytes(key, strlen(key), &flight.blob); /* one worker at a time; any digest of the layer's does */
+	context_enter_flight(f->context, &flight);
+	r = read_window(dir_fd, w);
+	if (r == -ENOENT) {
+		r = fetch_windows(f, source, dir_fd, key);
+		if (r == 0)
+			r = read_window(dir_fd, w);
+	}
+	context_leave_flight(f->context, &flight);
+	return r;
+}
+
+static int get_span(struct fill *f, const char *source_name, const struct way *w)
+{
+	const struct span *span = &w->span;
 	struct descriptor blob;
 	struct source *source;
-	struct reference ref;
-	struct digest got;
-	int r = find_blob(f, layer, &blob);
+	int r = find_blob(f, w->layer, &blob);
 
 	if (r == 0)
-		r = reference_parse(source_name, &ref);
+		r = get_source(f, source_name, &source);
 	if (r == 0)
-		r = source_table_get(f->context->sources, &ref, NULL, &source);
+		r = get_window(f, source, w);
 	for (int tries = 0; r == 0 && tries < 2; tries++) {
-		r = source_get_range(source, &blob, span->packed_off, (size_t)span->packed_size, plain);
+		char text[REPORT_TEXT_SIZE], *outer;
+
+		r = source_get_range(source, &blob, span->packed_off, (size_t)span->packed_size, w->packed);
 		if (r < 0)
 			return r;
-		memset(plain + span->packed_size, 0, (size_t)(span->size - span->packed_size));
-		hash_bytes(plain, (size_t)span->size, &got);
-		if (digest_equal(&got, &span->digest))
+		if (span->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(span, w->packed, w->plain))
+			continue; /* never decoded */
+		outer = report_capture(text); /* what broke them is what broke their digest */
+		r = span_decode(span, w->packed, w->window, w->plain);
+		report_capture_again(outer);
+		if (r == 0 && span_decode_verify(span, w->packed, w->plain))
 			return 0;
+		r = r == -EBADMSG ? 0 : r;
 	}
 	return r < 0 ? r :
 		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name,
-			    layer_store_key(layer), span->packed_off);
+			    layer_store_key(w->layer), span->packed_off);
 }
 
 static int fill_span(struct fill *f, const struct item *item)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
-	_cleanup_(fd_free_memory) uint8_t *plain = NULL;
+	_cleanup_(way_free) struct way w = {0};
 	const char *key = layer_store_key(item->layer);
 	struct span span;
 	size_t n = 0;
@@ -107,21 +194,21 @@ static int fill_span(struct fill *f, const struct item *item)
 	span_table_get(layer_store_spans(item->layer), item->span, &span);
 	if (layer_store_present(item->layer, span.off, span.size))
 		return 0;
-	if (span.kind != SPAN_STORED || span.size > SPAN_SIZE || span.packed_size > span.size)
+	if (!span_table_comes_back(&span))
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, span.off);
 	r = layer_sources_get(f->context->store, key, &names, &n);
 	if (r < 0 || n == 0)
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and no registry is known to have them; "
 				 "run lazyrun pull IMAGE", key, span.off);
-	plain = malloc(SPAN_SIZE);
-	if (!plain)
-		return -ENOMEM;
-	r = -ENOENT;
-	for (size_t i = 0; r < 0 && i < n; i++)
-		r = get_span(f, names[i], item->layer, &span, plain);
+	r = way_new(item->layer, &span, &w);
 	if (r < 0)
 		return r;
-	r = layer_store_put(item->layer, plain, span.size, span.off);
+	r = -ENOENT;
+	for (size_t i = 0; r < 0 && i < n; i++)
+		r = get_span(f, names[i], &w);
+	if (r < 0)
+		return r;
+	r = layer_store_put(item->layer, w.plain, span.size, span.off);
 	if (r < 0)
 		return fail(-r, "layer %s cannot be written in %s: %s", key, f->context->store->store_path, strerror(-r));
 	number_table_touch(f->context->numbers, item->number, span.off);

@@ -11,6 +11,7 @@
 #include "base/report.h"
 #include "fetch/budget.h"
 #include "fetch/sync_step.h"
+#include "fetch/way_back.h"
 
 #define QUIET_MS 2000 /* nothing was asked for so long: idle */
 #define IDLE_STACK (256u << 10)
@@ -45,6 +46,7 @@ int idle_new(struct context *c, struct requests *requests, struct fill *fill, st
 /* Each step may be interrupted at any instruction, and is done again from its start in the next round. */
 static void run_steps(struct idle *i)
 {
+	way_back_step(i->context, &i->busy);
 	sync_step(i->context, &i->busy);
 }
 

@@ -21,6 +21,7 @@
 #include "fetch/lazy.h"
 #include "fetch/push.h"
 #include "fetch/referrers.h"
+#include "fetch/way_back.h"
 #include "format/lazy_artifact.h"
 #include "format/media_type.h"
 #include "format/pack.h"
@@ -119,6 +120,15 @@ static bool has_spans(struct made *m, const struct image_layer *l)
 	return span.kind != SPAN_NONE && (digest_equal(&l->blob.digest, &l->diff_id) || span.kind != SPAN_STORED);
 }
 
+static int make_spans(struct made *m, const struct image_layer *l)
+{
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
+	int r = layer_table_get(m->context->layers, l->key, &layer);
+
+	r = r < 0 ? 0 : way_back_make(m->context, layer, NULL);
+	return r < 0 ? r : 0;
+}
+
 static int add_layers(struct made *m)
 {
 	int r = 0;
@@ -129,12 +139,14 @@ static int add_layers(struct made *m)
 
 		if (l->blob.size <= ENSURE_LAYERS_SMALL || lazy_artifact_layer(m->artifact, &l->blob.digest))
 			continue;
-		if (!has_spans(m, l)) {
+		r = make_spans(m, l);
+		if (r == 0 && !has_spans(m, l)) {
 			report_note("layer %.19s of %s cannot be entered in the middle: it stays out of the artifact",
 				    digest_text(&l->blob.digest, text), m->image->name.reference);
 			continue;
 		}
-		r = add_layer(m, l);
+		if (r == 0)
+			r = add_layer(m, l);
 	}
 	return r;
 }

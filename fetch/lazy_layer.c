@@ -118,14 +118,18 @@ static int unpack_spans(const struct get *g, uint64_t layer_file_size, struct by
 static int commit(struct context *c, struct layer_new *layer, const char *repository, const struct descriptor *blob,
 		  const struct lazy_artifact_layer *l, uint64_t layer_file_size, const struct bytes *spans)
 {
-	_cleanup_(bytes_free) struct bytes line = {0}, name = {0};
+	_cleanup_(bytes_free) struct bytes line = {0}, name = {0}, windows = {0};
 	char key[LAYER_KEY_SIZE];
 	int r = layer_blob_text(&(struct layer_blob){blob->digest, blob->size}, &line);
 
 	if (r == 0)
 		r = bytes_printf(&name, "%s\n", repository);
 	if (r == 0)
-		r = layer_new_file(layer, "blob", line.data, line.size);
+		r = layer_new_file(layer, LAYER_BLOB_FILE, line.data, line.size);
+	if (r == 0 && l->windows.size)
+		r = layer_blob_text(&(struct layer_blob){l->windows.digest, l->windows.size}, &windows);
+	if (r == 0 && l->windows.size)
+		r = layer_new_file(layer, LAYER_BLOB_WINDOWS_FILE, windows.data, windows.size);
 	if (r == 0)
 		r = layer_new_file(layer, "sources", name.data, name.size);
 	if (r < 0)

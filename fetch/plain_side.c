@@ -233,7 +233,20 @@ static int place_sparse(struct plain_side *p, uint64_t layer_file_size)
 	return span_table_add(&p->spans, &rest);
 }
 
-int plain_side_commit(struct plain_side *p, const struct digest *diff_id, const char *key)
+static int write_origin(struct plain_side *p, const struct layer_blob *blob, const char *repository)
+{
+	_cleanup_(bytes_free) struct bytes line = {0}, name = {0};
+	int r = layer_blob_text(blob, &line);
+
+	if (r == 0)
+		r = bytes_printf(&name, "%s\n", repository);
+	if (r == 0)
+		r = layer_new_file(p->layer, LAYER_BLOB_FILE, line.data, line.size);
+	return r == 0 ? layer_new_file(p->layer, "sources", name.data, name.size) : r;
+}
+
+int plain_side_commit(struct plain_side *p, const struct digest *diff_id, const char *key,
+		      const struct layer_blob *blob, const char *repository)
 {
 	_cleanup_(bytes_free) struct bytes spans = {0};
 	char want[DIGEST_TEXT_MAX], have[DIGEST_TEXT_MAX];
@@ -257,6 +270,8 @@ int plain_side_commit(struct plain_side *p, const struct digest *diff_id, const 
 	r = place_sparse(p, layer_file_size);
 	if (r == 0)
 		r = span_table_finish(&p->spans, &spans);
+	if (r == 0 && blob)
+		r = write_origin(p, blob, repository);
 	if (r < 0)
 		return r;
 	return layer_new_commit(p->layer, key, layer_file_size, &spans);

@@ -16,11 +16,12 @@
 #include <stdint.h>
 
 #include "base/digest.h"
+#include "cache/layer_blob.h"
 #include "cache/store.h"
 
 struct plain_side;
 
-/* `digests`: each span gets one now. Without, spans are SPAN_NONE until span_digests_make(): hashing
+/* `digests`: each span gets one now. Without, spans are SPAN_NONE until way_back_make(): hashing
  * all bytes a second time is a sixth of a cold start, and only an evictor needs it. */
 int plain_side_new(const struct store *s, bool digests, struct plain_side **ret);
 void plain_side_free(struct plain_side **p);
@@ -35,5 +36,7 @@ uint64_t plain_side_size(const struct plain_side *p); /* pushed so far */
 /* No more bytes come: ends the thread's work. */
 int plain_side_finish(struct plain_side *p);
 
-/* After finish: checks the diffID, builds the index and puts the layer into the store under `key`. */
-int plain_side_commit(struct plain_side *p, const struct digest *diff_id, const char *key);
+/* After finish: checks the diffID, builds the index and puts the layer into the store under `key`. `blob` and
+ * `repository`: what it was unpacked from; NULL when that is the tar itself. */
+int plain_side_commit(struct plain_side *p, const struct digest *diff_id, const char *key,
+		      const struct layer_blob *blob, const char *repository);

@@ -185,9 +185,15 @@ static void packed_side_free(struct packed_side *p)
 	free(p->buffer);
 }
 
+struct outcome {
+	bool wrong_bytes; /* it failed because the bytes are not the manifest's */
+	bool compressed;
+};
+
 /* One pass over the blob; the .part file holds `from` bytes of it already. */
-static int stream_once(const struct stream_job *job, int part_fd, uint64_t from, bool *ret_wrong_bytes)
+static int stream_once(const struct stream_job *job, int part_fd, uint64_t from, struct outcome *ret)
 {
+	const struct layer_blob blob = {.digest = job->blob.digest, .size = job->blob.size};
 	_cleanup_(packed_side_free) struct packed_side p = {.job = job};
 	char key[LAYER_KEY_SIZE];
 	enum decoder_kind kind;
@@ -214,41 +220,49 @@ static int stream_once(const struct stream_job *job, int part_fd, uint64_t from,
 		r = run_pass(&p);
 	if (r == 0) {
 		stream_key(&job->diff_id, key);
-		r = plain_side_commit(p.plain, &job->diff_id, key);
+		ret->compressed = kind != DECODER_STORED;
+		r = plain_side_commit(p.plain, &job->diff_id, key, ret->compressed ? &blob : NULL, job->repository);
 	}
 	sem_post(job->decoders);
-	*ret_wrong_bytes = p.wrong_bytes;
+	ret->wrong_bytes = p.wrong_bytes;
 	return r;
 }
 
 /* Once more from the start when the bytes are not the manifest's: one flipped on the way, or what a machine that
  * crashed left in the .part file. */
-static int stream_twice(const struct stream_job *job, int part_fd, uint64_t from)
+static int stream_twice(const struct stream_job *job, int part_fd, uint64_t from, struct outcome *ret)
 {
 	char text[REPORT_TEXT_SIZE], *before = report_capture(text);
-	bool wrong_bytes = false;
-	int r = stream_once(job, part_fd, from, &wrong_bytes);
+	int r = stream_once(job, part_fd, from, ret);
 
 	report_capture_again(before);
-	if (r == 0 || !wrong_bytes)
+	if (r == 0 || !ret->wrong_bytes)
 		return r < 0 && text[0] ? fail(-r, "%s", text) : r;
 	report_note("%s; fetching it once more", text);
 	if (ftruncate(part_fd, 0) < 0)
 		return -errno;
-	return stream_once(job, part_fd, 0, &wrong_bytes);
+	return stream_once(job, part_fd, 0, ret);
+}
+
+void stream_part_name(const struct digest *blob, char ret[static STREAM_PART_SIZE])
+{
+	char hex[DIGEST_HEX_MAX + 1];
+
+	snprintf(ret, STREAM_PART_SIZE, "%s.part", digest_hex(blob, hex));
 }
 
 int stream_layer(const struct stream_job *job)
 {
 	_cleanup_(fd_close) int part_fd = -1;
-	char hex[DIGEST_HEX_MAX + 1], name[DIGEST_HEX_MAX + 8];
+	char name[STREAM_PART_SIZE];
+	struct outcome outcome = {0};
 	struct stat st;
 	int r;
 
 	if (job->blob.size > LIMIT_BLOB_SIZE)
 		return fail(EFBIG, "the manifest says %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
 			    job->blob.size, (uint64_t)LIMIT_BLOB_SIZE);
-	snprintf(name, sizeof(name), "%s.part", digest_hex(&job->blob.digest, hex));
+	stream_part_name(&job->blob.digest, name);
 	part_fd = openat(job->store->tmp_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (part_fd < 0 || fstat(part_fd, &st) < 0)
 		return fail(errno, "%s/tmp/%s cannot be opened: %s", job->store->store_path, name, strerror(errno));
@@ -257,9 +271,12 @@ int stream_layer(const struct stream_job *job)
 			return -errno;
 		st.st_size = 0;
 	}
-	r = stream_twice(job, part_fd, (uint64_t)st.st_size);
+	r = stream_twice(job, part_fd, (uint64_t)st.st_size, &outcome);
+	/* A blob that lies in a layout was never copied. */
+	if (r == 0 && (fstat(part_fd, &st) < 0 || (uint64_t)st.st_size != job->blob.size))
+		outcome.compressed = false;
 	/* On a full disk it would only keep others from going on. */
-	if (r == 0 || r == -EBADMSG || r == -EFBIG || r == -ENOSPC || r == -EDQUOT)
+	if ((r == 0 && !outcome.compressed) || r == -EBADMSG || r == -EFBIG || r == -ENOSPC || r == -EDQUOT)
 		unlinkat(job->store->tmp_fd, name, 0);
 	if (r == 0)
 		atomic_store(&job->progress->state, STREAM_DONE);

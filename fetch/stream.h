@@ -35,6 +35,7 @@ struct stream_progress {
 struct stream_job {
 	const struct store *store;
 	struct source *source;
+	const char *repository; /* of source, as layer_sources has it */
 	struct descriptor blob;
 	struct digest diff_id; /* as the image config says */
 	sem_t *decoders;
@@ -43,5 +44,9 @@ struct stream_job {
 
 /* The store's key of the layer whose plain bytes have this digest (policy "tar"). */
 void stream_key(const struct digest *diff_id, char ret[static LAYER_KEY_SIZE]);
+
+/* The file of a blob's packed bytes in the store's tmp. A compressed layer's stays there until its way back is made. */
+#define STREAM_PART_SIZE (DIGEST_HEX_MAX + 8)
+void stream_part_name(const struct digest *blob, char ret[static STREAM_PART_SIZE]);
 
 int stream_layer(const struct stream_job *job);

@@ -152,7 +152,7 @@ uint64_t span_table_plain_size(const struct span_table *t)
 	return t->plain_size;
 }
 
-bool span_comes_back(const struct span *s)
+bool span_table_comes_back(const struct span *s)
 {
 	return s->kind != SPAN_NONE && s->kind != SPAN_COPY;
 }

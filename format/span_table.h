@@ -61,7 +61,7 @@ void span_table_get(const struct span_table *t, size_t i, struct span *ret);
 uint64_t span_table_plain_size(const struct span_table *t);
 
 /* Whether a span's bytes can be fetched again, by themselves. */
-bool span_comes_back(const struct span *s);
+bool span_table_comes_back(const struct span *s);
 
 /* Whether it is another format's: spans lie anywhere, and what lies between them is zeros and never fetched. */
 bool span_table_is_foreign(const struct span_table *t);

@@ -1,6 +1,7 @@
 """The lazy path: evicted bytes of an uncompressed layer come back by range, verified, once; whoever
 waits can be killed and disturbs nobody; processes that die or stop are survived or named."""
 import contextlib
+import gzip
 import hashlib
 import os
 import signal
@@ -62,8 +63,11 @@ class LazyCase(Case):
         self.evict()
 
     def evict(self):
-        """Drops the bytes, and with the server every page the kernel has of them."""
+        """Drops the bytes, and with the server every page the kernel has of them. Those of the compressed layers,
+        where the programs are, come back at once."""
         self.run_ok("evict", self.image)
+        self.run_ok("run", self.image, "find", "/", "-xdev", "-type", "f", "-not", "-path", "/data/*",
+                    "-exec", "cat", "{}", "+")
         self.run_ok("stop-server", "--force")
         self.proxy.forget()
 
@@ -215,6 +219,98 @@ class Ranges(LazyCase):
     def blob(self):
         with open(self.lab.layout.blob_path(self.layer), "rb") as f:
             return f.read()
+
+
+class Compressed(Case):
+    """Layers of gzip, of many gzip members and of many zstd frames: dropped, and fetched again span by span."""
+
+    @classmethod
+    def prepare(cls):
+        layout = cls.lab.layout
+        text = b"".join(b"line %d of a text that packs well, %d\n" % (i, i * i % 977) for i in range(150000))
+        cls.files = {f"{i:02}": noise(f"packed{i}", 700001) + text[i * 1000:i * 1000 + 900000] for i in range(8)}
+        plain = oci.tar([oci.directory("data")] + [oci.member("data/" + n, d) for n, d in cls.files.items()])
+        cls.sums = {n: hashlib.sha256(d).hexdigest() for n, d in cls.files.items()}
+        pieces = [plain[i:i + 300000] for i in range(0, len(plain), 300000)]
+        blobs = {"gzip": gzip.compress(plain, 6, mtime=0),
+                 "members": b"".join(gzip.compress(p, 6, mtime=0) for p in pieces),
+                 "frames": b"".join(subprocess.run(["zstd", "-q", "-c"], input=p, stdout=subprocess.PIPE,
+                                                   check=True).stdout for p in pieces)}
+        cls.layers = {}
+        for name, blob in blobs.items():
+            digest, size = layout.put(blob), len(blob)
+            suffix = "zstd" if name == "frames" else "gzip"
+            layer = {"mediaType": f"application/vnd.oci.image.layer.v1.tar+{suffix}", "digest": digest, "size": size}
+            cls.layers[name] = (digest, size)
+            layout.put_image(name, [layout.put_layer(tiny([oci.member("of", name.encode())]), "gzip"),
+                                    (layer, "sha256:" + hashlib.sha256(plain).hexdigest())], CONFIG)
+            cls.lab.registry.push(layout, name)
+
+    def setUp(self):
+        self.proxy = Proxy(self.lab.registry.address)
+        self.addCleanup(self.lab.stop_server)
+        self.addCleanup(self.proxy.close)
+
+    def read(self, name, kill=False):
+        p = self.lab.start("run", "-q", self.proxy.reference(name), "sh", "-c", "cd /data; sha256sum *")
+        while kill and p.poll() is None:
+            os.kill(self.lab.status()["fetcher_pid"], signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                p.wait(0.3)
+        out = p.communicate(timeout=DEADLINE)[0].decode()
+        self.assertEqual(p.returncode, 0, out)
+        self.assertEqual({path: digest for digest, path in (line.split() for line in out.splitlines())}, self.sums)
+
+    def test_span_by_span(self):
+        for name, (digest, size) in self.layers.items():
+            with self.subTest(name):
+                image = self.proxy.reference(name)
+                self.run_ok("pull", "-q", image)
+                self.run_ok("evict", image)
+                self.assertEqual([f for f in os.listdir(self.lab.store + "/tmp") if f.endswith(".part")], [])
+                self.run_ok("stop-server", "--force")
+                self.proxy.forget()
+                self.run_ok("run", "-q", image, "head", "-c", "10", "/data/05")
+                some = [r for r in self.proxy.blobs() if digest in r.path]
+                self.assertTrue(some and all(r.range and r.status == 206 for r in some), some)
+                self.assertLess(sum(r.sent for r in some), size / 4)
+                self.read(name)
+                got = [r.range for r in self.proxy.blobs() if digest in r.path]
+                self.assertEqual(len(got), len(set(got)), "a span was fetched twice")
+                self.run_ok("check")
+                self.run_ok("rmi", image)
+
+    def test_fetcher_killed_meanwhile(self):
+        for name in self.layers:
+            with self.subTest(name):
+                image = self.proxy.reference(name)
+                self.run_ok("pull", "-q", image)
+                self.run_ok("evict", image)
+                self.proxy.rule = lambda r: {"delay": 0.05} if r.range else None
+                self.read(name, kill=True)
+                self.proxy.rule = None
+                self.run_ok("rmi", image)
+
+    def test_in_idle_time_too(self):
+        """Packed bytes that were kept go when the way back is made."""
+        self.run_ok("pull", "-q", self.proxy.reference("gzip"))
+        wait_until("no packed bytes", lambda: not [f for f in os.listdir(self.lab.store + "/tmp") if f.endswith(".part")])
+        self.assertNotIn("kept", self.run_ok("evict", self.proxy.reference("gzip")).stdout)
+        self.read("gzip")
+        self.run_ok("rmi", self.proxy.reference("gzip"))
+
+    def test_wrong_bytes_are_never_shown(self):
+        image = self.proxy.reference("members")
+        self.run_ok("pull", "-q", image)
+        self.run_ok("evict", image)
+        self.run_ok("run", "-q", image, "true")
+        self.proxy.rule = lambda r: {"corrupt": self.layers["members"][1] // 2} if r.range else None
+        p = self.lab.lazyrun("run", "-q", image, "sh", "-c", "sha256sum /data/*")
+        self.assertNotEqual(p.returncode, 0)
+        self.assertIn("Input/output", p.stderr)
+        self.proxy.rule = None
+        self.read("members")
+        self.run_ok("rmi", image)
 
 
 class Parked(LazyCase):
