@@ -20,6 +20,7 @@ bench:
 	@ninja -C build >/dev/null || ninja -C build
 	bench/tree_equal
 	bench/cold_start
+	bench/lazy_start
 	bench/warm_start
 	bench/memory
 	bench/power_cut
