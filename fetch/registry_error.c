@@ -197,6 +197,10 @@ int registry_error_status(const char *host, const char *what, const char *url,
 	if (reply->status == 404)
 		return fail(ENOENT, "%s: %s is not there (404)%s: check name, tag and digest", name,
 			    what, words);
+	if (reply->status == 407)
+		return fail(EACCES,
+			    "%s: the proxy asks for a login (407): say http_proxy=http://USER:PASSWORD@HOST:PORT",
+			    name);
 	if (reply->status == 429)
 		return fail_too_many(name, what, reply, words);
 	if (reply->status >= 500)

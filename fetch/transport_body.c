@@ -374,8 +374,12 @@ static bool says_no_tls(const char *text)
 static enum transport_failure classify(struct transport_body *b, CURLcode code)
 {
 	curl_off_t connected = 0, shaken = 0;
+	long connect_status = 0; /* what a proxy said to CONNECT */
 	long fresh = 0; /* a connection used again has no times of its own */
 
+	curl_easy_getinfo(b->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+	if (connect_status / 100 == 4)
+		return TRANSPORT_PROXY;
 	switch ((int)code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return TRANSPORT_UNKNOWN_HOST;

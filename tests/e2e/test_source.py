@@ -609,6 +609,18 @@ class Proxies(Case):
         self.good(get(fake.host, "manifest", "v1", access=access))
 
 
+    def test_a_proxy_that_refuses_the_tunnel(self):
+        for code in (403, 407):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                def serve():
+                    client, _ = listener.accept()
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % code)
+                    client.close()
+                threading.Thread(target=serve, daemon=True).start()
+                access = {"proxy": {"https_proxy": "http://127.0.0.1:%d" % listener.getsockname()[1]}}
+                self.bad(get("registry.invalid", "manifest", "v1", access=access), EHOSTUNREACH, "proxy", str(code))
+
     def test_tls_through_a_tunnel(self):
         cert, key = make_certificate(self.dir, "registry.invalid")
         fake = self.fake(tls=(cert, key), auth="token", user="u", password="p")
