@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "base/beneath.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/limits.h"
@@ -21,6 +22,7 @@
 #include "format/span_decode.h"
 
 #define WORKERS 8u
+#define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
 #define WORKER_STACK (512u << 10)
 
 struct item {
@@ -151,7 +153,8 @@ static int get_window(struct fill *f, struct source *source, const struct way *w
 	return r;
 }
 
-static int get_span(struct fill *f, const char *source_name, const struct way *w)
+/* `once`: others may have it. */
+static int get_span(struct fill *f, const char *source_name, const struct way *w, bool once)
 {
 	const struct span *span = &w->span;
 	struct descriptor blob;
@@ -165,7 +168,8 @@ static int get_span(struct fill *f, const char *source_name, const struct way *w
 	for (int tries = 0; r == 0 && tries < 2; tries++) {
 		char text[REPORT_TEXT_SIZE], *outer;
 
-		r = source_get_range(source, &blob, span->packed_off, (size_t)span->packed_size, w->packed);
+		r = (once ? source_try_range : source_get_range)(source, &blob, span->packed_off,
+								 (size_t)span->packed_size, w->packed);
 		if (r < 0)
 			return r;
 		if (span->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(span, w->packed, w->plain))
@@ -180,6 +184,34 @@ static int get_span(struct fill *f, const char *source_name, const struct way *w
 	return r < 0 ? r :
 		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name,
 			    layer_store_key(w->layer), span->packed_off);
+}
+
+static bool is_down(struct fill *f, const char *source_name)
+{
+	struct source *source;
+
+	return get_source(f, source_name, &source) == 0 && source_is_down(source);
+}
+
+/* Each once, those that are down last; only when none has it now is it worth waiting for one. */
+static int get_from_any(struct fill *f, char *const *names, size_t n, const struct way *w)
+{
+	int64_t deadline = clock_ms() + PATIENCE_MS;
+	bool down[LAYER_SOURCES_MAX];
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
+		down[i] = is_down(f, names[i]);
+	for (int last = 0; n > 1 && last < 2; last++)
+		for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
+			if (down[i] == last && (r = get_span(f, names[i], w, true)) == 0)
+				return 0;
+	for (size_t i = 0; i < n && (i == 0 || clock_ms() < deadline); i++) {
+		r = get_span(f, names[i], w, false);
+		if (r == 0)
+			break;
+	}
+	return r;
 }
 
 static int fill_span(struct fill *f, const struct item *item)
@@ -203,9 +235,7 @@ static int fill_span(struct fill *f, const struct item *item)
 	r = way_new(item->layer, &span, &w);
 	if (r < 0)
 		return r;
-	r = -ENOENT;
-	for (size_t i = 0; r < 0 && i < n; i++)
-		r = get_span(f, names[i], &w);
+	r = get_from_any(f, names, n, &w);
 	if (r < 0)
 		return r;
 	r = layer_store_put(item->layer, w.plain, span.size, span.off);

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/limits.h"
@@ -17,6 +19,9 @@
 #define SMALL_TIMEOUT_MS 60000u
 #define SLOWEST_LINK 64u /* bytes a millisecond that a range must come at beyond that */
 #define BULK_SIZE (UINT64_C(1) << 20) /* from here on a transfer gets a connection of its own */
+#define ONCE_CONNECT_MS 3000u
+#define ONCE_TIMEOUT_MS 5000u
+#define DOWN_MS 30000 /* so long a host that could not be reached is asked last */
 #define PROGRESS_SIZE (UINT64_C(1) << 20) /* so much makes the retries count anew */
 
 struct registry {
@@ -24,6 +29,7 @@ struct registry {
 	char *name; /* "host/repository" */
 	char host[LIMIT_REPOSITORY_SIZE + 1];
 	char repository[LIMIT_REPOSITORY_SIZE + 1];
+	_Atomic int64_t down_until; /* clock_ms() */
 };
 
 int registry_open(struct transport *t, const struct reference *ref, struct json_object *access,
@@ -84,19 +90,50 @@ static bool is_success(const struct exchange_want *w, const struct transport_rep
 	return reply->status == 200 || (reply->status == 206 && w->request.range_size);
 }
 
-/* A small thing, as a whole, with retries. */
-static int get(struct registry *g, const struct exchange_want *w, bool patient,
+bool registry_is_down(const struct registry *g)
+{
+	return clock_ms() < atomic_load(&g->down_until);
+}
+
+static void note_state(struct registry *g, const struct transport_reply *reply)
+{
+	switch (reply->failure) {
+	case TRANSPORT_UNKNOWN_HOST:
+	case TRANSPORT_REFUSED:
+	case TRANSPORT_TIMEOUT:
+	case TRANSPORT_PROXY:
+		atomic_store(&g->down_until, clock_ms() + DOWN_MS);
+		break;
+	case TRANSPORT_OK:
+		atomic_store(&g->down_until, 0);
+		break;
+	case TRANSPORT_NOT_TLS:
+	case TRANSPORT_TLS:
+	case TRANSPORT_CERTIFICATE:
+	case TRANSPORT_CUT:
+	case TRANSPORT_PROTOCOL:
+	case TRANSPORT_SIZE:
+	case TRANSPORT_LOCAL:
+	case TRANSPORT_CANCELLED:
+	case TRANSPORT_OTHER:
+		break;
+	}
+}
+
+/* A small thing, as a whole. */
+static int get(struct registry *g, const struct exchange_want *w, enum registry_patience patience,
 	       struct transport_reply *reply)
 {
 	_cleanup_(fd_free_memory) char *url = NULL;
 	struct retry retry;
 
-	retry_begin(&retry, patient);
+	retry_begin(&retry, patience == REGISTRY_WAIT);
 	for (;;) {
 		int r = exchange_run(g->exchange, w, &url, reply);
 
 		if (r < 0 && r != -EIO)
 			return r;
+		note_state(g, reply);
 		if (r == 0 && is_success(w, reply)) {
 			if (reply->received == w->request.range_size || !w->request.range_size)
 				return 0;
@@ -105,7 +142,7 @@ static int get(struct registry *g, const struct exchange_want *w, bool patient,
 			snprintf(reply->text, sizeof(reply->text), "only %" PRIu64 " bytes came",
 				 reply->received);
 		}
-		r = retry_wait(&retry, reply, w->request.watch);
+		r = patience == REGISTRY_ONCE ? 0 : retry_wait(&retry, reply, w->request.watch);
 		if (r < 0)
 			return r;
 		if (r == 0)
@@ -150,7 +187,7 @@ static int get_verified(struct registry *g, const struct exchange_want *w, const
 	struct bytes *body = w->request.body;
 
 	for (unsigned int tries = 0;; tries++) {
-		int r = get(g, w, false, reply);
+		int r = get(g, w, REGISTRY_RETRY, reply);
 
 		if (r == 0)
 			r = digest_of(digest ? digest->algorithm : DIGEST_SHA256, body->data, body->size, ret);
@@ -282,7 +319,7 @@ int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max
 }
 
 int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
-		       void *out)
+		       enum registry_patience patience, void *out)
 {
 	_cleanup_(transport_reply_free) struct transport_reply reply = {0};
 	struct blob_name name;
@@ -296,7 +333,11 @@ int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t 
 	w.request.range_size = size;
 	w.request.out = out;
 	w.request.timeout_ms += (unsigned int)(size / SLOWEST_LINK);
-	return get(g, &w, true, &reply);
+	if (patience == REGISTRY_ONCE) {
+		w.request.connect_timeout_ms = ONCE_CONNECT_MS;
+		w.request.timeout_ms -= SMALL_TIMEOUT_MS - ONCE_TIMEOUT_MS;
+	}
+	return get(g, &w, patience, &reply);
 }
 
 /* The server says the blob ends before its descriptor does. */

@@ -14,6 +14,12 @@
 
 struct registry;
 
+enum registry_patience {
+	REGISTRY_ONCE,	/* somebody else may have it */
+	REGISTRY_RETRY, /* what passes by itself */
+	REGISTRY_WAIT,	/* also for a host that refuses or has no name now: something hangs on it */
+};
+
 int registry_open(struct transport *t, const struct reference *ref, struct json_object *access,
 		  struct registry **ret);
 void registry_free(struct registry **g);
@@ -36,7 +42,8 @@ int registry_get_manifest(struct registry *g, const char *tag, const struct dige
 int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max,
 		      struct bytes *ret);
 int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
-		       void *out);
+		       enum registry_patience patience, void *out);
+bool registry_is_down(const struct registry *g);
 
 /* Writes bytes [from, size) of the blob to the same place in fd, with retries and resume.
  * watch->position follows; cancelling it ends the call with -ECANCELED. */

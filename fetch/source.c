@@ -76,15 +76,11 @@ int source_get_blob(struct source *s, const struct descriptor *d, size_t max, st
 	return registry_get_blob(s->registry, d, max, ret);
 }
 
-int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
-		     void *out)
+static int layout_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out)
 {
 	_cleanup_(fd_close) int fd = -1;
-	int r;
+	int r = layout_open_blob(s->layout, d, &fd);
 
-	if (!s->layout)
-		return registry_get_range(s->registry, d, off, size, out);
-	r = layout_open_blob(s->layout, d, &fd);
 	if (r < 0)
 		return r;
 	if (off > d->size || size > d->size - off)
@@ -93,6 +89,25 @@ int source_get_range(struct source *s, const struct descriptor *d, uint64_t off,
 	if (r < 0)
 		return fail(-r, "%s: reading a blob: %s", source_name(s), strerror(-r));
 	return 0;
+}
+
+int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out)
+{
+	if (s->layout)
+		return layout_range(s, d, off, size, out);
+	return registry_get_range(s->registry, d, off, size, REGISTRY_WAIT, out);
+}
+
+int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out)
+{
+	if (s->layout)
+		return layout_range(s, d, off, size, out);
+	return registry_get_range(s->registry, d, off, size, REGISTRY_ONCE, out);
+}
+
+bool source_is_down(const struct source *s)
+{
+	return s->registry && registry_is_down(s->registry);
 }
 
 int source_download(struct source *s, const struct descriptor *d, int part_fd, uint64_t from,

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,6 +55,12 @@ int source_get_blob(struct source *s, const struct descriptor *d, size_t max, st
  */
 int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
 		     void *out);
+
+/* The same once, and without waiting for a host that does not answer at once: for who has another source. */
+int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out);
+
+/* Whether its host could not be reached a moment ago: ask others first. */
+bool source_is_down(const struct source *s);
 
 /* Streams a blob's packed bytes into `part_fd` behind the `from` bytes that are already in it, with
  * retries and resume by range, never past the descriptor's size. Bytes are not verified here. For a
