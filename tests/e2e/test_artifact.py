@@ -20,7 +20,7 @@ SUM_ONE = ("sh", "-c", "head -c 1000 /data/03 | sha256sum")
 class ArtifactCase(Case):
     """An indexed image behind a proxy, and a store that has never seen it."""
 
-    forms = ("none", "none")
+    forms = ("gzip", "none")
     index_flags = ("--push",)
 
     @classmethod
@@ -175,9 +175,11 @@ class Hostile(ArtifactCase):
     def test_indexes_that_are_none(self):
         """The span table in the index's place, and the reverse."""
         def swap(m):
-            for i in range(0, len(m["layers"]), 2):
-                a, b = m["layers"][i], m["layers"][i + 1]
-                a["mediaType"], b["mediaType"] = b["mediaType"], a["mediaType"]
+            for d in m["layers"]:
+                for one, other in (("layer-index.v1", "spans.v1"), ("spans.v1", "layer-index.v1")):
+                    if one in d["mediaType"]:
+                        d["mediaType"] = d["mediaType"].replace(one, other)
+                        break
         self.artifact_of(swap)
         self.streams("layer index .* is not one")
 
