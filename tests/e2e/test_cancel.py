@@ -10,19 +10,18 @@ SIZE = 8 << 20
 
 
 class Cancel(Case):
-    @classmethod
-    def prepare(cls):
-        layout = cls.lab.layout
-        layers = [layout.put_layer(tiny(), "gzip"), layout.put_layer(oci.tar([oci.member("big", noise("big", SIZE))]), "gzip")]
-        layout.put_image("big", layers, CONFIG)
-        cls.big = layers[1][0]["digest"]
-        cls.lab.registry.push(layout, "big")
-
     def setUp(self):
         self.fast = False
         self.proxy = Proxy(self.lab.registry.address, self.rule)
-        self.addCleanup(self.lab.lazyrun, "rmi", self.proxy.reference("big"))
         self.addCleanup(self.proxy.close)
+
+    def use(self, name):
+        """An image whose blob nobody has: packed bytes may stay in the store for long."""
+        layout = self.lab.layout
+        layers = [layout.put_layer(tiny(), "gzip"), layout.put_layer(oci.tar([oci.member("big", noise(name, SIZE))]), "gzip")]
+        layout.put_image(name, layers, CONFIG)
+        self.big, self.image = layers[1][0]["digest"], self.proxy.reference(name)
+        self.lab.registry.push(layout, name)
 
     def rule(self, request):
         return {"rate": 3 << 20} if self.big in request.path and not self.fast else None
@@ -31,8 +30,7 @@ class Cancel(Case):
         return [r for r in self.proxy.blobs() if self.big in r.path]
 
     def start(self):
-        p = self.lab.start("pull", "--pull=always", self.proxy.reference("big"))
-        return p
+        return self.lab.start("pull", "--pull=always", self.image)
 
     def begin(self):
         p = self.start()
@@ -46,7 +44,7 @@ class Cancel(Case):
     def test_interrupted_and_taken_up_again(self):
         for number in (signal.SIGINT, signal.SIGKILL):
             with self.subTest(number.name):
-                self.proxy.forget()
+                self.use(f"interrupted{number:d}")
                 self.fast = False
                 p = self.begin()
                 p.send_signal(number)
@@ -55,12 +53,12 @@ class Cancel(Case):
                 before = self.gets()[0].sent
                 self.assertLess(before, SIZE)
                 self.fast = True
-                self.run_ok("pull", self.proxy.reference("big"))
+                self.run_ok("pull", self.image)
                 again = self.gets()[1]
                 self.assertGreater(again.range[0], 0)  # what came is not fetched twice
-                self.run_ok("rmi", self.proxy.reference("big"))
 
     def test_another_command_wants_the_same(self):
+        self.use("shared")
         first = self.begin()
         n = self.manifests()
         second = self.start()
@@ -69,6 +67,6 @@ class Cancel(Case):
         first.wait(20)
         self.fast = True
         self.assertEqual(second.wait(60), 0)
-        self.run_ok("run", self.proxy.reference("big"), "true")
+        self.run_ok("run", self.image, "true")
         # Its own start may have come late: then it goes on from where the first one was.
         self.assertLess(sum(r.sent for r in self.gets()), SIZE * 3 // 2)
