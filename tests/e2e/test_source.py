@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -29,9 +29,9 @@ EACCES, EAGAIN, EBADMSG, EFBIG, EHOSTUNREACH, ECONNREFUSED, ENOENT, EPROTO, ENOS
 
 
 class Result:
-    def __init__(self, p):
+    def __init__(self, p, max_rss):
         self.code, self.out = p.returncode, p.stdout
-        self.max_rss = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, of all so far
+        self.max_rss = max_rss  # KiB
         lines = p.stderr.decode().splitlines()
         self.error = "\n".join(lines[:-1])
         words = lines[-1].split() if lines else []
@@ -39,10 +39,20 @@ class Result:
 
 
 def get(host, *command, repository="a/b", access=None, kind="registry", env={}, timeout=60):
-    p = subprocess.run([PROGRAM, kind, host, repository, json.dumps(access) if access else "-",
-                        *[str(c) for c in command]], capture_output=True, timeout=timeout,
-                       env={"PATH": os.environ["PATH"], "LAZYRUN_RETRY_BASE_MS": "10", **env})
-    return Result(p)
+    argv = [PROGRAM, kind, host, repository, json.dumps(access) if access else "-", *[str(c) for c in command]]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        p = subprocess.Popen(argv, stdout=out, stderr=err,
+                             env={"PATH": os.environ["PATH"], "LAZYRUN_RETRY_BASE_MS": "10", **env})
+        late = threading.Timer(timeout, p.kill)
+        late.start()
+        _, status, usage = os.wait4(p.pid, 0)  # this one's memory, not the largest child's so far
+        late.cancel()
+        p.returncode = os.waitstatus_to_exitcode(status)
+        if p.returncode == -signal.SIGKILL:
+            raise subprocess.TimeoutExpired(argv, timeout)
+        out.seek(0)
+        err.seek(0)
+        return Result(subprocess.CompletedProcess(argv, p.returncode, out.read(), err.read()), usage.ru_maxrss)
 
 
 class Case(unittest.TestCase):
