@@ -21,6 +21,7 @@
 #include "base/report.h"
 #include "cache/have_map.h"
 #include "cache/have_synced.h"
+#include "cache/layer_blob.h"
 
 struct layer_store {
 	atomic_uint references;
@@ -319,7 +320,8 @@ static int sync_file(int dir_fd, const char *name)
 
 static int sync_files(const struct store *s, struct layer_store *l)
 {
-	static const char *const small[] = {"index.erofs", "spans", "sources"};
+	static const char *const small[] = {"index.erofs", "spans", "sources", LAYER_BLOB_FILE, LAYER_BLOB_WINDOWS,
+					    LAYER_BLOB_WINDOWS_FILE};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof(small) / sizeof(small[0]); i++)
