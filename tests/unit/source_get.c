@@ -9,7 +9,7 @@
  * TYPE|-; start DIGEST SIZE FILE MS (a download that is given up); sleep MS. Several,
  * separated by
  * "--", run one after the other on one source. Results go to standard output; the last line of
- * standard error is "requests N bytes N".
+ * standard error is "requests N bytes N peak KIB", the last the memory that this program had at most.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -237,6 +237,18 @@ static int run(struct source *s, char **argv)
 	exit(2);
 }
 
+/* KiB. Not getrusage(): its highest counts what the starter had before exec(). */
+static uint64_t peak_memory(void)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	const char *at;
+
+	if (fd_read_file(AT_FDCWD, "/proc/self/status", 1u << 16, &b) < 0)
+		return UINT64_MAX;
+	at = memmem(b.data, b.size, "VmHWM:", 6);
+	return at ? strtoull(at + 6, NULL, 10) : UINT64_MAX;
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_(json_field_free) struct json_object *access = NULL;
@@ -269,7 +281,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s\n", strerror(-r));
 	source_free(&s);
 	transport_counters(t, &counters);
-	fprintf(stderr, "requests %" PRIu64 " bytes %" PRIu64 "\n", counters.requests,
-		counters.body_bytes);
+	fprintf(stderr, "requests %" PRIu64 " bytes %" PRIu64 " peak %" PRIu64 "\n", counters.requests,
+		counters.body_bytes, peak_memory());
 	return r < 0 ? -r : 0;
 }
