@@ -163,6 +163,7 @@ def main():
     p.add_argument("--root-only", action="store_true")
     p.add_argument("--user-only", action="store_true")
     a = p.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all it starts
     totals = []
     if os.geteuid() != 0:
         totals.append(run_here("user", a.k))
