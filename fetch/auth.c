@@ -130,13 +130,12 @@ static bool is_header_safe(const char *text)
 	return true;
 }
 
-static int parse_token(struct auth *a, const struct bytes *body, char **ret_line,
-		       time_t *ret_expires)
+int auth_parse_token(const char *host, const void *body, size_t size, char **ret_line, uint64_t *ret_seconds)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	const char *token;
 	uint64_t seconds;
-	int r = json_field_parse(body->data, body->size, &o);
+	int r = json_field_parse(body, size, &o);
 
 	if (r == 0) {
 		r = json_field_string(o, "token", &token);
@@ -146,7 +145,7 @@ static int parse_token(struct auth *a, const struct bytes *body, char **ret_line
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0 || !*token || !is_header_safe(token))
-		return fail(EPROTO, "%s: its token server answers without a usable token", a->host);
+		return fail(EPROTO, "%s: its token server answers without a usable token", host);
 	if (json_field_u64(o, "expires_in", &seconds) < 0 || seconds == 0)
 		seconds = TOKEN_SECONDS;
 	if (seconds > TOKEN_SECONDS_MAX)
@@ -155,8 +154,7 @@ static int parse_token(struct auth *a, const struct bytes *body, char **ret_line
 		*ret_line = NULL;
 		return -ENOMEM;
 	}
-	*ret_expires =
-		now() + (time_t)(seconds > 2 * TOKEN_EARLY ? seconds - TOKEN_EARLY : seconds);
+	*ret_seconds = seconds > 2 * TOKEN_EARLY ? seconds - TOKEN_EARLY : seconds;
 	return 0;
 }
 
@@ -297,9 +295,14 @@ static int get_token(struct auth *a, const char *base_url, const struct http_cha
 		     struct transport_watch *watch, char **ret_line, time_t *ret_expires)
 {
 	_cleanup_(wipe_bytes) struct bytes body = {0};
+	uint64_t seconds;
 	int r = ask(a, base_url, c, watch, &body);
 
-	return r < 0 ? r : parse_token(a, &body, ret_line, ret_expires);
+	if (r == 0)
+		r = auth_parse_token(a->host, body.data, body.size, ret_line, &seconds);
+	if (r == 0)
+		*ret_expires = now() + (time_t)seconds;
+	return r;
 }
 
 /* With the lock held, and given up meanwhile: one thread asks, the others find its answer. */

@@ -35,3 +35,6 @@ int auth_get(struct auth *a, const char *base_url, struct transport_watch *watch
  * there is none (not reported). */
 int auth_challenged(struct auth *a, const char *base_url, const struct auth_header *refused,
 		    const char *challenges, struct transport_watch *watch);
+
+/* What the token server of `host` answered: *ret_line goes into requests, for so many seconds. */
+int auth_parse_token(const char *host, const void *body, size_t size, char **ret_line, uint64_t *ret_seconds);

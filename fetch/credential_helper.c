@@ -120,11 +120,11 @@ static int wait_for_end(pid_t pid, int64_t deadline)
 	}
 }
 
-static int parse_answer(const struct bytes *answer, const char *program, struct auth_found *f)
+int credential_helper_parse(const void *answer, size_t size, const char *program, struct auth_found *f)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	const char *username = "", *secret = "";
-	int r = json_field_parse(answer->data, answer->size, &o);
+	int r = json_field_parse(answer, size, &o);
 
 	if (r == 0)
 		r = json_field_string(o, "Username", &username);
@@ -189,7 +189,7 @@ int credential_helper_get(const char *helper, const char *host, struct auth_foun
 	if (r < 0)
 		return r;
 	if (status == 0)
-		return parse_answer(&answer, program, f);
+		return credential_helper_parse(answer.data, answer.size, program, f);
 	/* The protocol says "none" by failing with this text; keychains' own texts are for the
 	 * user's eyes. */
 	if (strstr((const char *)answer.data, "credentials not found"))

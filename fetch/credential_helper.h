@@ -12,3 +12,6 @@
 #include "fetch/auth_file.h"
 
 int credential_helper_get(const char *helper, const char *host, struct auth_found *f);
+
+/* What `program` printed. */
+int credential_helper_parse(const void *answer, size_t size, const char *program, struct auth_found *f);
