@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -65,20 +66,34 @@ size_t number_table_size(void)
 	return sizeof(struct number_table);
 }
 
+/* The fetcher parses what strangers wrote, and may have been taken over by it: what is read here lies inside the table
+ * whatever it has written. */
+static uint32_t read_count(const atomic_uint *at, uint32_t max)
+{
+	uint32_t n = atomic_load_explicit(at, memory_order_acquire);
+
+	return n < max ? n : max;
+}
+
 uint32_t number_table_n_layers(const struct number_table *t)
 {
-	return atomic_load_explicit(&t->n_layers, memory_order_acquire);
+	return read_count(&t->n_layers, LAYERS_MAX);
 }
 
 uint32_t number_table_n_images(const struct number_table *t)
 {
-	return atomic_load_explicit(&t->n_images, memory_order_acquire);
+	return read_count(&t->n_images, IMAGES_MAX);
+}
+
+static bool ends(const char *key, size_t size)
+{
+	return memchr(key, '\0', size);
 }
 
 int number_table_find_layer(const struct number_table *t, const char *layer_key, uint32_t *ret_number)
 {
 	for (uint32_t i = number_table_n_layers(t); i > 0; i--)
-		if (!atomic_load(&t->layers[i].removed) && strcmp(t->layers[i].key, layer_key) == 0) {
+		if (!atomic_load(&t->layers[i].removed) && strncmp(t->layers[i].key, layer_key, LAYER_KEY_SIZE) == 0) {
 			*ret_number = i;
 			return 0;
 		}
@@ -88,7 +103,7 @@ int number_table_find_layer(const struct number_table *t, const char *layer_key,
 int number_table_find_image(const struct number_table *t, const char *image_key, uint32_t *ret_number)
 {
 	for (uint32_t i = number_table_n_images(t); i > 0; i--)
-		if (!atomic_load(&t->images[i].removed) && strcmp(t->images[i].key, image_key) == 0) {
+		if (!atomic_load(&t->images[i].removed) && strncmp(t->images[i].key, image_key, IMAGE_KEY_SIZE) == 0) {
 			*ret_number = i;
 			return 0;
 		}
@@ -157,7 +172,8 @@ void number_table_remove_image(struct number_table *t, uint32_t number)
 
 int number_table_layer(const struct number_table *t, uint32_t number, const char **ret_key)
 {
-	if (number == 0 || number > number_table_n_layers(t) || atomic_load(&t->layers[number].removed))
+	if (number == 0 || number > number_table_n_layers(t) || atomic_load(&t->layers[number].removed) ||
+	    !ends(t->layers[number].key, LAYER_KEY_SIZE))
 		return -ENOENT;
 	*ret_key = t->layers[number].key;
 	return 0;
@@ -165,22 +181,27 @@ int number_table_layer(const struct number_table *t, uint32_t number, const char
 
 const char *number_table_image_key(const struct number_table *t, uint32_t number)
 {
-	return number == 0 || number > number_table_n_images(t) ? NULL : t->images[number].key;
+	if (number == 0 || number > number_table_n_images(t) || !ends(t->images[number].key, IMAGE_KEY_SIZE))
+		return NULL;
+	return t->images[number].key;
 }
 
 int number_table_image(const struct number_table *t, uint32_t number, const char **ret_key,
 		       const uint32_t **ret_layers, size_t *ret_n_layers)
 {
 	const struct image_entry *e;
+	uint32_t first, n;
 
 	if (number == 0 || number > number_table_n_images(t))
 		return -ENOENT;
 	e = &t->images[number];
-	if (atomic_load(&e->removed))
+	first = *(const volatile uint32_t *)&e->first; /* read once: they must not change behind the check */
+	n = *(const volatile uint32_t *)&e->n;
+	if (atomic_load(&e->removed) || !ends(e->key, IMAGE_KEY_SIZE) || n > LIMIT_LAYERS || first > LIST_MAX - n)
 		return -ENOENT;
 	*ret_key = e->key;
-	*ret_layers = t->list + e->first;
-	*ret_n_layers = e->n;
+	*ret_layers = t->list + first;
+	*ret_n_layers = n;
 	return 0;
 }
 

@@ -4,6 +4,9 @@
  * supervisor lives. The fetcher writes, the server reads. An entry is complete before its count is
  * raised (release / acquire), so a writer killed in the middle leaves nothing half-visible.
  *
+ * The server trusts nothing that it reads here, since the fetcher parses what strangers wrote: numbers, keys and lists
+ * lie inside the table, whatever they are.
+ *
  * Beside them it holds when the parts of the layers' files were last read or filled, as far as the server is asked
  * (what the kernel has in its cache it does not ask for): roughly, by a hash of fixed size.
  *

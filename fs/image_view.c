@@ -168,14 +168,16 @@ static int fill_view(struct image_views *v, struct image_view *i)
 	const struct erofs_read *indexes[LIMIT_LAYERS];
 	const uint32_t *numbers;
 	const char *key;
-	size_t n;
+	size_t n, key_size;
 
 	if (number_table_image(v->numbers, i->number, &key, &numbers, &n) < 0)
 		return -ESTALE;
-	if (n == 0 || n > LIMIT_LAYERS || strlen(key) >= sizeof(i->key))
+	key_size = strnlen(key, sizeof(i->key)); /* once: the fetcher can write there */
+	if (n == 0 || key_size == sizeof(i->key))
 		return -EIO;
-	strcpy(i->key, key);
-	i->generation_seed = hash_key(key);
+	memcpy(i->key, key, key_size);
+	i->key[key_size] = '\0';
+	i->generation_seed = hash_key(i->key);
 	for (; i->n_layers < n; i->n_layers++) {
 		int r = image_view_layer_open(v, numbers[i->n_layers], &i->layers[i->n_layers]);
 

@@ -43,9 +43,16 @@ static void walk_inode(const struct erofs_read *e, const struct erofs_inode *ino
 	size_t size;
 
 	while (erofs_read_xattr_next(e, inode, &cookie, &x) == 1) {
+		const void *value;
+		size_t value_size;
+
 		touch(x.name, strlen(x.name));
 		touch(x.value, x.value_size);
+		if (erofs_read_xattr(e, inode, x.name, &value, &value_size) != 0)
+			abort();
+		touch(value, value_size);
 	}
+	sink += erofs_read_is_opaque(e, inode) + erofs_inode_is_whiteout(inode);
 	if (erofs_read_symlink(e, inode, &target, &size) == 0)
 		touch(target, size);
 	if (S_ISREG(inode->mode) &&

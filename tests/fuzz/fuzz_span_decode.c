@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(&skip, data + 2, 2);
 	memcpy(&window, data + 4, 2);
-	s.kind = SPAN_GZIP + data[0] % 3;
+	s.kind = data[0] & 0x40 ? SPAN_STORED : SPAN_GZIP + data[0] % 3;
+	s.digest_of = data[0] >> 7;
 	s.bits = s.kind == SPAN_GZIP ? data[1] % 8 : 0;
 	s.skip = skip;
 	s.size = (uint64_t)(data[6] + 1) << 8;
@@ -26,6 +27,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size -= 7;
 	s.window_size = s.kind == SPAN_GZIP ? (window < size ? window : (uint32_t)size - 1) : 0;
 	s.packed_size = size - s.window_size;
+	if (s.kind == SPAN_STORED) { /* as span_table has it */
+		s.size = (s.packed_size + 4095) / 4096 * 4096;
+		s.skip = 0;
+	}
 	packed = malloc(s.packed_size);
 	plain = malloc(s.size);
 	if (!packed || !plain)

@@ -64,10 +64,37 @@ static void removed_entries_get_new_numbers(void **state)
 	close(fd);
 }
 
+/* The first two words are the counts of layers and images (number_table.c). */
+static void counts_of_a_hostile_writer_stay_inside(void **state)
+{
+	const uint32_t huge[2] = {UINT32_MAX, UINT32_MAX};
+	struct number_table *t;
+	const uint32_t *list;
+	uint32_t a, image;
+	const char *key;
+	size_t n;
+	int fd;
+
+	(void)state;
+	assert_int_equal(number_table_create(&fd, &t), 0);
+	assert_int_equal(number_table_add_layer(t, "tar-a", &a), 0);
+	assert_int_equal(number_table_add_image(t, "i", &a, 1, &image), 0);
+	assert_int_equal(pwrite(fd, huge, sizeof(huge), 0), sizeof(huge));
+	assert_true(number_table_n_layers(t) < 1u << 26);
+	assert_true(number_table_n_images(t) < 1u << 18);
+	assert_int_equal(number_table_layer(t, UINT32_MAX, &key), -ENOENT);
+	assert_int_equal(number_table_image(t, UINT32_MAX, &key, &list, &n), -ENOENT);
+	assert_null(number_table_image_key(t, UINT32_MAX));
+	assert_int_equal(number_table_find_image(t, "i", &image), 0);
+	assert_int_equal(image, 1);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_stay),
+		cmocka_unit_test(counts_of_a_hostile_writer_stay_inside),
 		cmocka_unit_test(removed_entries_get_new_numbers),
 	};
 
