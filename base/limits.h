@@ -54,3 +54,6 @@
 #define LIMIT_PACK_FRAMES 16384u			 /* frames of one start pack: 4 GiB plain */
 #define LIMIT_COMMAND_SIZE (16u << 10)			 /* a recorded command, as JSON */
 #define LIMIT_TOUCHED_SIZE (64u << 20)			 /* reads of one recording, 16 bytes each */
+#define LIMIT_TOC_SIZE (256u << 20)			 /* plain JSON of a layer's own table (eStargz, zstd:chunked) */
+#define LIMIT_TOC_ENTRY_SIZE (512u << 10)		 /* of one entry of it: xattrs in base64 */
+#define LIMIT_TOC_CHUNKS (4u << 20)			 /* of all files of a layer */

@@ -170,6 +170,28 @@ int layer_new_file(struct layer_new *n, const char *name, const void *data, size
 	return r < 0 ? said(n, r) : 0;
 }
 
+/* Nothing is here yet but what no span fills: that is zeros. */
+static int create_empty_have(struct layer_new *n, uint64_t layer_file_size, const struct bytes *spans)
+{
+	uint64_t n_pages = layer_file_size / LAYER_PAGE + (layer_file_size % LAYER_PAGE != 0);
+	_cleanup_(fd_free_memory) uint64_t *words = malloc((have_map_n_words(n_pages) + 1) * sizeof(*words));
+	_cleanup_(span_table_free) struct span_table *t = NULL;
+	int r = words ? span_table_load(spans->data, spans->size, layer_file_size, &t) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	memset(words, 0xff, have_map_n_words(n_pages) * sizeof(*words));
+	if (n_pages % 64)
+		words[n_pages / 64] = (UINT64_C(1) << (n_pages % 64)) - 1;
+	for (size_t i = 0; i < span_table_count(t); i++) {
+		struct span s;
+
+		span_table_get(t, i, &s);
+		have_map_clear_words(words, s.off, s.size);
+	}
+	return have_map_create_words(n->dir_fd, "have", n_pages, words);
+}
+
 static int commit(struct layer_new *n, const char *layer_key, uint64_t layer_file_size, const struct bytes *spans,
 		  bool whole)
 {
@@ -180,7 +202,8 @@ static int commit(struct layer_new *n, const char *layer_key, uint64_t layer_fil
 	if (r == 0)
 		r = fd_write_file(n->dir_fd, "spans", spans->data, spans->size, 0600);
 	if (r == 0)
-		r = have_map_create(n->dir_fd, "have", layer_file_size, whole);
+		r = whole ? have_map_create(n->dir_fd, "have", layer_file_size, true) :
+			    create_empty_have(n, layer_file_size, spans);
 	if (r < 0)
 		return said(n, r);
 	return place(n, layer_key, whole);

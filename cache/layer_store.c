@@ -22,6 +22,7 @@
 #include "cache/have_map.h"
 #include "cache/have_synced.h"
 #include "cache/layer_blob.h"
+#include "cache/span_map.h"
 
 struct layer_store {
 	atomic_uint references;
@@ -33,6 +34,7 @@ struct layer_store {
 	struct have_map *have;
 	struct erofs_read index;
 	struct span_table *spans;
+	struct span_map *span_map;  /* only of a foreign table, and only for who fills it */
 	pthread_rwlock_t fill_lock; /* fillers share it, the evictor has it alone */
 	pthread_mutex_t sync_lock;  /* with a flock on dir_fd: whoever reads and writes have.synced */
 };
@@ -84,6 +86,8 @@ static int open_files(struct layer_store *l, int dir_fd, bool writable)
 		r = span_table_load(l->spans_map, l->spans_map_size, l->size, &l->spans);
 	if (r == 0)
 		r = have_map_open(dir_fd, "have", l->size, writable, &l->have);
+	if (r == 0 && writable && span_table_is_foreign(l->spans))
+		r = span_map_new(l->spans, l->have, &l->span_map);
 	return r;
 }
 
@@ -151,6 +155,7 @@ void layer_store_free(struct layer_store **layer)
 	*layer = NULL;
 	if (!l || atomic_fetch_sub(&l->references, 1) != 1)
 		return;
+	span_map_free(&l->span_map);
 	span_table_free(&l->spans);
 	have_map_free(&l->have);
 	if (l->index_map)
@@ -250,6 +255,64 @@ int layer_store_put(struct layer_store *l, const void *data, uint64_t size, uint
 	return r;
 }
 
+/* Not the pages that are complete: nobody writes to what readers may read. */
+static int write_missing_pages(struct layer_store *l, const uint8_t *data, uint64_t off, uint64_t size)
+{
+	uint64_t end = off + size;
+	int r = 0;
+
+	for (uint64_t at = off, to; r == 0 && at < end; at = to) {
+		bool there = have_map_test(l->have, at, 1);
+
+		for (to = at; to < end && have_map_test(l->have, to, 1) == there;)
+			to = end - to < LAYER_PAGE - to % LAYER_PAGE ? end : to + LAYER_PAGE - to % LAYER_PAGE;
+		if (!there)
+			r = fd_pwrite_full(l->data_fd, data + (at - off), to - at, at);
+	}
+	return r;
+}
+
+/* Of two spans that share a page, the one that is in last sees the other. */
+static void set_complete_pages(struct layer_store *l, uint64_t off, uint64_t size)
+{
+	uint64_t first = off - off % LAYER_PAGE, last = off + size - 1 - (off + size - 1) % LAYER_PAGE;
+
+	if (last > first + LAYER_PAGE)
+		have_map_set(l->have, first + LAYER_PAGE, last - first - LAYER_PAGE);
+	if (span_map_covers(l->span_map, first, LAYER_PAGE))
+		have_map_set(l->have, first, 1);
+	if (span_map_covers(l->span_map, last, LAYER_PAGE))
+		have_map_set(l->have, last, 1);
+}
+
+int layer_store_put_span(struct layer_store *l, size_t span, const void *data)
+{
+	struct span s;
+	int r;
+
+	span_table_get(l->spans, span, &s);
+	if (!l->span_map)
+		return layer_store_put(l, data, s.size, s.off);
+	pthread_rwlock_rdlock(&l->fill_lock);
+	r = write_missing_pages(l, data, s.off, s.size);
+	if (r == 0) {
+		span_map_set(l->span_map, span);
+		set_complete_pages(l, s.off, s.size);
+	}
+	pthread_rwlock_unlock(&l->fill_lock);
+	return r;
+}
+
+bool layer_store_has_span(const struct layer_store *l, size_t span)
+{
+	struct span s;
+
+	if (l->span_map)
+		return span_map_has(l->span_map, span);
+	span_table_get(l->spans, span, &s);
+	return layer_store_present(l, s.off, s.size);
+}
+
 /* Between processes too: a fetcher whose supervisor was killed may still be at it when the next one begins. */
 static void lock_synced(struct layer_store *l)
 {
@@ -287,9 +350,10 @@ static int punch(struct layer_store *l, uint64_t off, uint64_t size)
 {
 	int r = 0;
 
-	assert(off % LAYER_PAGE == 0 && (size % LAYER_PAGE == 0 || off + size == l->size));
 	pthread_rwlock_wrlock(&l->fill_lock);
 	have_map_clear(l->have, off, size);
+	if (l->span_map)
+		span_map_clear(l->span_map, off, size);
 	have_map_raise(l->have);
 	if (fallocate(l->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)size) < 0)
 		r = -errno;
@@ -297,14 +361,41 @@ static int punch(struct layer_store *l, uint64_t off, uint64_t size)
 	return r;
 }
 
+/* Whole pages; small ranges that touch become one: each is a call, and fillers wait for it. */
+static size_t round_ranges(const struct layer_store *l, const struct layer_range *ranges, size_t n,
+			   struct layer_range *ret)
+{
+	size_t n_ret = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t off = ranges[i].off - ranges[i].off % LAYER_PAGE, end = ranges[i].off + ranges[i].size;
+		struct layer_range *before = n_ret ? &ret[n_ret - 1] : NULL;
+
+		end += (LAYER_PAGE - end % LAYER_PAGE) % LAYER_PAGE;
+		end = end < l->size ? end : l->size;
+		if (before && off >= before->off && off <= before->off + before->size && end - before->off <= SPAN_SIZE) {
+			if (end > before->off + before->size)
+				before->size = end - before->off;
+		} else if (off < end) {
+			ret[n_ret++] = (struct layer_range){off, end - off};
+		}
+	}
+	return n_ret;
+}
+
 int layer_store_punch(struct layer_store *l, const struct layer_range *ranges, size_t n)
 {
+	_cleanup_(fd_free_memory) struct layer_range *rounded = calloc(n + 1, sizeof(*rounded));
+	size_t n_rounded;
 	int r;
 
+	if (!rounded)
+		return -ENOMEM;
+	n_rounded = round_ranges(l, ranges, n, rounded);
 	lock_synced(l);
-	r = stop_vouching(l, ranges, n);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = punch(l, ranges[i].off, ranges[i].size);
+	r = stop_vouching(l, rounded, n_rounded);
+	for (size_t i = 0; r == 0 && i < n_rounded; i++)
+		r = punch(l, rounded[i].off, rounded[i].size);
 	unlock_synced(l);
 	return r;
 }

@@ -50,8 +50,14 @@ uint64_t layer_store_bytes_present(const struct layer_store *l);
 /* Writes verified bytes of whole pages (or up to the end of the file), then sets their bits. */
 int layer_store_put(struct layer_store *l, const void *data, uint64_t size, uint64_t off);
 
-/* Evicts whole pages (or up to the end of the file): have.synced stops to vouch for them, then each range's bits are
- * cleared, the epoch raised, the range punched. */
+/* The same of one span's verified bytes, by its number; of a foreign table too, where spans share pages. */
+int layer_store_put_span(struct layer_store *l, size_t span, const void *data);
+
+/* Whether a span's bytes are in the file. Of a foreign table its pages may still wait for other spans. */
+bool layer_store_has_span(const struct layer_store *l, size_t span);
+
+/* Evicts all pages that the ranges touch: have.synced stops to vouch for them, then each range's bits are cleared, the
+ * epoch raised, the range punched. */
 struct layer_range {
 	uint64_t off, size;
 };

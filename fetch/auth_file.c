@@ -11,6 +11,7 @@
 #include <json-c/json_object.h>
 #include <json-c/linkhash.h>
 
+#include "base/base64.h"
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/limits.h"
@@ -88,44 +89,19 @@ static struct json_object *find_key(struct json_object *o, const char *wanted)
 	return NULL;
 }
 
-static int base64_value(char c)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *found = c ? strchr(digits, c) : NULL;
-
-	if (c == '-' || c == '_') /* the alphabet for URLs */
-		return c == '-' ? 62 : 63;
-	return found ? (int)(found - digits) : -1;
-}
-
-/* RFC 4648, padding optional. *ret is NUL-terminated and without NUL inside, but for some at its
- * end, which old versions of docker wrote. */
+/* *ret is NUL-terminated and without NUL inside, but for some at its end, which old versions of docker wrote. */
 static int decode_base64(const char *text, char **ret)
 {
 	size_t size = strlen(text), n = 0;
-	uint32_t bits = 0;
-	char *out;
+	char *out = calloc(BASE64_PLAIN_SIZE(size) + 1, 1);
+	int r;
 
-	while (size > 0 && text[size - 1] == '=')
-		size--;
-	out = calloc(size * 3 / 4 + 2, 1);
 	if (!out)
 		return -ENOMEM;
-	for (size_t i = 0; i < size; i++) {
-		int value = base64_value(text[i]);
-
-		if (value < 0) {
-			free(out);
-			return -EBADMSG;
-		}
-		bits = bits << 6 | (uint32_t)value;
-		if (i % 4 != 0)
-			out[n++] = (char)(bits >> (6 - 2 * (i % 4)));
-	}
-	while (n > 0 && out[n - 1] == '\0')
+	r = base64_decode(text, size, (uint8_t *)out, &n);
+	while (r == 0 && n > 0 && out[n - 1] == '\0')
 		n--;
-	if (size % 4 == 1 || strlen(out) != n) {
+	if (r < 0 || strlen(out) != n) {
 		free(out);
 		return -EBADMSG;
 	}

@@ -192,18 +192,45 @@ static void check_span(struct pass *p, const struct span *s)
 		say_wrong(p, s);
 }
 
+static bool only_zeros(struct pass *p, uint64_t off, uint64_t end)
+{
+	while (off < end) {
+		size_t n = end - off < SPAN_SIZE ? (size_t)(end - off) : SPAN_SIZE;
+
+		if (layer_store_read(p->layer, p->piece, n, off) < 0 || p->piece[0] != 0 ||
+		    memcmp(p->piece, p->piece + 1, n - 1) != 0)
+			return false;
+		off += n;
+	}
+	return true;
+}
+
+/* Between the spans of a foreign table are zeros that nobody fetches. */
+static void check_gap(struct pass *p, uint64_t off, uint64_t end)
+{
+	if (off < end && !p->bad && layer_store_present(p->layer, off, end - off) && !only_zeros(p, off, end) &&
+	    layer_store_present(p->layer, off, end - off)) /* not evicted meanwhile */
+		say_bad(p, "bytes between its files are not zeros");
+}
+
 static int check_spans(struct pass *p)
 {
 	const struct span_table *t = layer_store_spans(p->layer);
+	uint64_t end = 0; /* of the span before */
 
 	for (size_t i = 0; i < span_table_count(t); i++) {
 		struct span s;
 
 		check_tell(p->check);
 		span_table_get(t, i, &s);
+		if (span_table_is_foreign(t))
+			check_gap(p, end, s.off);
+		end = s.off + s.size;
 		if (s.kind != SPAN_COPY)
 			check_span(p, &s);
 	}
+	if (span_table_is_foreign(t))
+		check_gap(p, end, layer_store_size(p->layer));
 	return 0;
 }
 
@@ -219,19 +246,6 @@ static bool equal_copy(struct pass *p, const struct layer_copy *copy)
 		    memcmp(p->piece, p->piece + half, n) != 0)
 			return false;
 		done += n;
-	}
-	return true;
-}
-
-static bool only_zeros(struct pass *p, uint64_t off, uint64_t end)
-{
-	while (off < end) {
-		size_t n = end - off < SPAN_SIZE ? (size_t)(end - off) : SPAN_SIZE;
-
-		if (layer_store_read(p->layer, p->piece, n, off) < 0 || p->piece[0] != 0 ||
-		    memcmp(p->piece, p->piece + 1, n - 1) != 0)
-			return false;
-		off += n;
 	}
 	return true;
 }

@@ -17,6 +17,7 @@
 #include "base/report.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
+#include "fetch/chunked_layer.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
 #include "fetch/lazy_pack.h"
@@ -73,7 +74,7 @@ static bool usable(const struct work *w, const struct image_layer *l)
 		return true;
 	if (w->how->whole)
 		return false;
-	if (l->from == IMAGE_LAYER_ARTIFACT || (way_back_is_there(layer) && is_cut_from(c, l))) /* by range, from itself */
+	if (l->from != IMAGE_LAYER_TAR || (way_back_is_there(layer) && is_cut_from(c, l))) /* by range, from itself */
 		return true;
 	return !w->source && layer_sources_get(c->store, l->key, &names, &n) == 0 && n > 0;
 }
@@ -93,13 +94,41 @@ static void forget_damaged(struct context *c, const struct image_layer *l)
 	pthread_mutex_unlock(&c->store_lock);
 }
 
-/* From the artifact's index and spans, when it has them: nothing else of the layer is needed now. */
-static int make_lazy(struct work *w, size_t i)
+/* A source of a layer's index has failed with `r` and `text`: -ENOENT lets the next one be tried. */
+static int try_next(const struct work *w, const struct image_layer *l, int r, const char *text)
 {
-	const struct lazy_artifact_layer *from =
-		w->artifact ? lazy_artifact_layer(w->artifact, &w->image->layers[i].blob.digest) : NULL;
-	struct image_layer *l = &w->image->layers[i];
-	char text[REPORT_TEXT_SIZE], digest[DIGEST_TEXT_MAX], *outer;
+	char digest[DIGEST_TEXT_MAX];
+
+	if (r == 0)
+		return 0;
+	if (r == -ENOMEM || r == -ENOSPC || r == -EDQUOT)
+		return fail(-r, "%s", text[0] ? text : strerror(-r));
+	if (w->how->require_lazy)
+		return fail(-r, "it would have to be streamed (--require-lazy): %.1500s", text);
+	report_note("layer %.19s of %s cannot start lazily: %s", digest_text(&l->blob.digest, digest),
+		    w->image->name.reference, text);
+	return -ENOENT;
+}
+
+/* From the table of contents in its own blob. */
+static int make_from_table(struct work *w, const struct image_layer *l)
+{
+	char text[REPORT_TEXT_SIZE], *outer;
+	int r;
+
+	if (l->table.kind == TOC_NONE || l->blob.size <= ENSURE_LAYERS_SMALL || w->image->trust == IMAGE_TRUST_WHOLE)
+		return -ENOENT;
+	outer = report_capture(text);
+	r = chunked_layer_make(w->context, w->source, w->image->repository, w->image->name.reference, &l->blob, &l->table);
+	report_capture_again(outer);
+	return try_next(w, l, r, text);
+}
+
+/* From the artifact's index and spans, when it has them. */
+static int make_from_artifact(struct work *w, const struct image_layer *l)
+{
+	const struct lazy_artifact_layer *from = w->artifact ? lazy_artifact_layer(w->artifact, &l->blob.digest) : NULL;
+	char text[REPORT_TEXT_SIZE], *outer;
 	int r;
 
 	if (!from)
@@ -107,14 +136,7 @@ static int make_lazy(struct work *w, size_t i)
 	outer = report_capture(text);
 	r = lazy_layer_make(w->context, w->source, w->image->repository, &l->blob, from);
 	report_capture_again(outer);
-	if (r == -ENOMEM || r == -ENOSPC || r == -EDQUOT)
-		return fail(-r, "%s", text[0] ? text : strerror(-r));
-	if (r < 0 && w->how->require_lazy)
-		return fail(-r, "it would have to be streamed (--require-lazy): %.1500s", text);
-	if (r < 0)
-		report_note("layer %.19s of %s is streamed: %s", digest_text(&l->blob.digest, digest),
-			    w->image->name.reference, text);
-	return r < 0 ? -ENOENT : 0;
+	return try_next(w, l, r, text);
 }
 
 static int stream_missing(struct work *w, size_t i)
@@ -150,7 +172,10 @@ static int make_missing(struct work *w, size_t i)
 	if (r < 0)
 		return r;
 	if (!usable(w, l)) { /* else another request made it meanwhile */
-		r = make_lazy(w, i);
+		/* The sources of a layer index, in the design's order: with one, nothing else of the layer is needed now. */
+		r = make_from_table(w, l);
+		if (r == -ENOENT)
+			r = make_from_artifact(w, l);
 		if (r == -ENOENT)
 			r = stream_missing(w, i);
 	}
@@ -313,7 +338,7 @@ static int number_layer(struct context *c, const struct image *image, const stru
 
 	if (r < 0)
 		return fail(EIO, "layer %s is gone from the store; try again", l->key);
-	if (l->from == IMAGE_LAYER_ARTIFACT || is_cut_from(c, l))
+	if (l->from != IMAGE_LAYER_TAR || is_cut_from(c, l))
 		layer_sources_add(c->store, l->key, image->repository);
 	return number_table_add_layer(c->numbers, l->key, ret);
 }
@@ -354,7 +379,7 @@ static bool is_plainly_there(struct work *w, const struct image_layer *l)
 
 	if (!usable(w, l))
 		return false;
-	return l->from == IMAGE_LAYER_TAR || (layer_table_get(w->context->layers, l->key, &layer) == 0 &&
+	return l->from != IMAGE_LAYER_ARTIFACT || (layer_table_get(w->context->layers, l->key, &layer) == 0 &&
 					      layer_store_bytes_present(layer) == layer_store_size(layer));
 }
 
@@ -384,6 +409,18 @@ static int number_all(struct context *c, struct image *image)
 		r = number_image(c, image);
 	pthread_mutex_unlock(&c->store_lock);
 	return r;
+}
+
+/* Whether a layer that is missing has nothing but an artifact to start from. */
+static bool wants_artifact(const struct work *w)
+{
+	for (size_t i = 0; i < w->image->n_layers; i++) {
+		const struct image_layer *l = &w->image->layers[i];
+
+		if (atomic_load(&w->progress[i].state) == STREAM_WAITING && l->table.kind == TOC_NONE)
+			return true;
+	}
+	return false;
 }
 
 /* Asked only when something is missing. A broken artifact is as good as none, and says so in the log. */
@@ -424,7 +461,7 @@ static int make_all(struct work *w, const struct ensure_listener *listener)
 		atomic_store(&w->progress[i].state, there ? STREAM_PRESENT : STREAM_WAITING);
 		n_missing += !there;
 	}
-	if (w->source && n_missing)
+	if (w->source && wants_artifact(w))
 		r = find_artifact(w);
 	else if (w->source && !w->how->whole && image->artifact.algorithm != DIGEST_NONE)
 		lazy_known(w->context->store, image->repository, &image->name.manifest, NULL, &w->artifact);

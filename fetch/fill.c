@@ -19,6 +19,7 @@
 #include "base/report.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
+#include "fetch/span_unit.h"
 #include "format/span_decode.h"
 
 #define WORKERS 8u
@@ -29,7 +30,7 @@ struct item {
 	struct item *next;
 	struct layer_store *layer; /* a reference */
 	uint32_t number; /* of the layer */
-	size_t span;
+	size_t span; /* the first of its unit */
 	bool taken; /* a worker has it */
 };
 
@@ -82,9 +83,10 @@ static int get_source(struct fill *f, const char *name, struct source **ret)
 	return r < 0 ? r : source_table_get(f->context->sources, &ref, NULL, ret);
 }
 
-/* One span on its way. */
+/* One span on its way, or several: then `span` says no more than their packed range. */
 struct way {
 	struct layer_store *layer;
+	struct span_unit unit;
 	struct span span;
 	uint8_t *packed, *plain, *window;
 };
@@ -96,12 +98,16 @@ static void way_free(struct way *w)
 	free(w->window);
 }
 
-static int way_new(struct layer_store *layer, const struct span *span, struct way *ret)
+static int way_new(struct layer_store *layer, const struct span_unit *unit, struct way *ret)
 {
-	*ret = (struct way){.layer = layer, .span = *span};
-	ret->packed = malloc((size_t)span->packed_size + 1);
-	ret->plain = malloc((size_t)span->size);
-	ret->window = malloc(span->window_size + 1);
+	*ret = (struct way){.layer = layer, .unit = *unit};
+	if (unit->n == 1)
+		span_table_get(layer_store_spans(layer), unit->first, &ret->span);
+	ret->span.packed_off = unit->packed_off;
+	ret->span.packed_size = unit->packed_size;
+	ret->packed = malloc((size_t)ret->span.packed_size + 1);
+	ret->plain = malloc((size_t)ret->span.size + 1);
+	ret->window = malloc(ret->span.window_size + 1);
 	return ret->packed && ret->plain && ret->window ? 0 : -ENOMEM;
 }
 
@@ -172,6 +178,13 @@ static int get_span(struct fill *f, const char *source_name, const struct way *w
 								 (size_t)span->packed_size, w->packed);
 		if (r < 0)
 			return r;
+		if (w->unit.n > 1) {
+			r = span_unit_put(w->layer, &w->unit, w->packed);
+			if (r != -EBADMSG)
+				return r;
+			r = 0;
+			continue;
+		}
 		if (span->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(span, w->packed, w->plain))
 			continue; /* never decoded */
 		outer = report_capture(text); /* what broke them is what broke their digest */
@@ -214,37 +227,77 @@ static int get_from_any(struct fill *f, char *const *names, size_t n, const stru
 	return r;
 }
 
-static int fill_span(struct fill *f, const struct item *item)
+static int get_and_put(struct fill *f, const char *key, char *const *names, size_t n, const struct way *w)
+{
+	int r = get_from_any(f, names, n, w);
+
+	if (r == 0 && w->unit.n == 1) {
+		r = layer_store_put_span(w->layer, w->unit.first, w->plain);
+		if (r < 0)
+			return fail(-r, "layer %s cannot be written in %s: %s", key, f->context->store->store_path,
+				    strerror(-r));
+	}
+	return r;
+}
+
+static int fill_unit(struct fill *f, const struct item *item, const struct span_unit *unit)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
 	_cleanup_(way_free) struct way w = {0};
 	const char *key = layer_store_key(item->layer);
-	struct span span;
+	struct span first;
 	size_t n = 0;
 	int r;
 
-	span_table_get(layer_store_spans(item->layer), item->span, &span);
-	if (layer_store_present(item->layer, span.off, span.size))
-		return 0;
-	if (!span_table_comes_back(&span))
-		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, span.off);
+	span_table_get(layer_store_spans(item->layer), unit->first, &first);
+	if (!span_table_comes_back(&first))
+		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, first.off);
 	r = layer_sources_get(f->context->store, key, &names, &n);
 	if (r < 0 || n == 0)
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and no registry is known to have them; "
-				 "run lazyrun pull IMAGE", key, span.off);
-	r = way_new(item->layer, &span, &w);
+				 "run lazyrun pull IMAGE", key, first.off);
+	r = way_new(item->layer, unit, &w);
+	if (r == 0)
+		r = get_and_put(f, key, names, n, &w);
 	if (r < 0)
 		return r;
-	r = get_from_any(f, names, n, &w);
-	if (r < 0)
-		return r;
-	r = layer_store_put(item->layer, w.plain, span.size, span.off);
-	if (r < 0)
-		return fail(-r, "layer %s cannot be written in %s: %s", key, f->context->store->store_path, strerror(-r));
-	number_table_touch(f->context->numbers, item->number, span.off);
-	f->spans++;
-	f->bytes += span.packed_size;
+	number_table_touch(f->context->numbers, item->number, first.off);
+	f->spans += unit->n;
+	f->bytes += unit->packed_size;
 	return 0;
+}
+
+/* To the server, what became of spans [first, first + n). */
+static void answer_range(struct fill *f, const struct item *item, size_t first, size_t n, int r)
+{
+	const struct span_table *t = layer_store_spans(item->layer);
+	struct span from, to;
+
+	span_table_get(t, first, &from);
+	span_table_get(t, first + n - 1, &to);
+	answer(f, 0,
+	       &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
+			      .number = item->number,
+			      .error = r < 0 ? (uint32_t)-r : 0,
+			      .first_page = from.off / LAYER_PAGE,
+			      .n_pages = (to.off + to.size - 1) / LAYER_PAGE - from.off / LAYER_PAGE + 1});
+}
+
+/* Readers of a unit's spans that are in must not fail with the others. */
+static void answer_unit(struct fill *f, const struct item *item, const struct span_unit *unit, int r)
+{
+	size_t end = unit->first + unit->n, n;
+
+	for (size_t i = unit->first; r < 0 && i < end; i += n) {
+		bool there = layer_store_has_span(item->layer, i);
+
+		for (n = 1; i + n < end && layer_store_has_span(item->layer, i + n) == there; n++)
+			;
+		if (!there)
+			answer_range(f, item, i, n, r);
+	}
+	if (r == 0 || unit->n > 1)
+		answer_range(f, item, unit->first, unit->n, 0);
 }
 
 static void remove_item(struct fill *f, struct item *item)
@@ -265,7 +318,8 @@ static void *work(void *argument)
 	pthread_mutex_lock(&f->lock);
 	for (;;) {
 		struct item *item = f->items;
-		struct span span;
+		struct span_unit unit, missing;
+		struct item done;
 		int r;
 
 		while (item && item->taken)
@@ -276,20 +330,16 @@ static void *work(void *argument)
 		}
 		item->taken = true;
 		pthread_mutex_unlock(&f->lock);
-		r = fill_span(f, item);
-		span_table_get(layer_store_spans(item->layer), item->span, &span);
+		span_unit_of(layer_store_spans(item->layer), item->span, &unit);
+		span_unit_missing(item->layer, &unit, &missing);
+		r = missing.n ? fill_unit(f, item, &missing) : 0;
+		done = (struct item){.layer = layer_store_again(item->layer), .number = item->number};
 		/* Out of the queue before the answer: who asks after it must not find the old item. */
 		pthread_mutex_lock(&f->lock);
-		uint32_t number = item->number;
-
 		remove_item(f, item);
 		pthread_mutex_unlock(&f->lock);
-		answer(f, 0,
-		       &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
-				      .number = number,
-				      .error = r < 0 ? (uint32_t)-r : 0,
-				      .first_page = span.off / LAYER_PAGE,
-				      .n_pages = (span.size + LAYER_PAGE - 1) / LAYER_PAGE});
+		answer_unit(f, &done, &unit, r);
+		layer_store_free(&done.layer);
 		pthread_mutex_lock(&f->lock);
 	}
 	return NULL;
@@ -321,11 +371,15 @@ int fill_new(struct context *c, struct fill **ret)
 	return 0;
 }
 
-/* Puts one span at the end of the queue. The lock is held. */
+/* Puts a span's unit at the end of the queue. The lock is held. */
 static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number, size_t span)
 {
 	struct item **at = &f->items;
 	unsigned int waiting = 0;
+	struct span_unit unit;
+
+	span_unit_of(layer_store_spans(layer), span, &unit);
+	span = unit.first;
 
 	for (; *at; at = &(*at)->next) {
 		if ((*at)->layer == layer && (*at)->span == span)
@@ -355,9 +409,9 @@ static int queue_missing(struct fill *f, struct layer_store *layer, const struct
 		size_t i;
 
 		if (span_table_at(t, off, &i) < 0)
-			return -EBADMSG;
+			return span_table_is_foreign(t) ? 0 : -EBADMSG;
 		span_table_get(t, i, &span);
-		if (!layer_store_present(layer, span.off, span.size)) {
+		if (span.off < end && !layer_store_has_span(layer, i)) {
 			r = queue_span(f, layer, need->number, i);
 			*ret_queued = true;
 		}

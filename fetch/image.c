@@ -15,6 +15,7 @@
 #include "base/report.h"
 #include "cache/blob_store.h"
 #include "cache/layer_store.h"
+#include "fetch/chunked_layer.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
 #include "fetch/stream.h"
@@ -181,6 +182,7 @@ static int make_layers(const struct resolve *v, const struct manifest *m, const 
 			return fail(EOPNOTSUPP, "%s: the diffID of layer %zu is not a sha256 digest", v->text, n + 1);
 		i->layers[n].blob = m->layers[n];
 		i->layers[n].diff_id = config->diff_ids[n];
+		i->layers[n].table = m->tables[n];
 	}
 	return 0;
 }
@@ -215,6 +217,50 @@ static bool is_there(const struct context *c, const char *layer_key)
 	       !layer_store_is_bad(c->store, layer_key);
 }
 
+const char *image_layer_origin(const struct image_layer *l)
+{
+	switch (l->from) {
+	case IMAGE_LAYER_TAR:
+		break;
+	case IMAGE_LAYER_TABLE:
+		return toc_place_name(l->table.kind);
+	case IMAGE_LAYER_ARTIFACT:
+		return "artifact";
+	}
+	return "tar";
+}
+
+static bool use(const struct context *c, struct image_layer *l, enum image_layer_from from, const char *key)
+{
+	if (!is_there(c, key))
+		return false;
+	l->from = from;
+	strcpy(l->key, key);
+	return true;
+}
+
+/* The order of the sources of a layer index; what is nowhere is to be made, or streamed as a tar. */
+static void choose_layer(const struct context *c, const struct image *i, const struct lazy_artifact *a,
+			 struct image_layer *l)
+{
+	const struct lazy_artifact_layer *from = a ? lazy_artifact_layer(a, &l->blob.digest) : NULL;
+	char key[LAYER_KEY_SIZE];
+
+	l->from = IMAGE_LAYER_TAR;
+	stream_key(&l->diff_id, l->key);
+	if (i->trust == IMAGE_TRUST_WHOLE || is_there(c, l->key))
+		return;
+	if (l->table.kind != TOC_NONE) {
+		chunked_layer_key(&l->blob.digest, &l->table, key);
+		if (use(c, l, IMAGE_LAYER_TABLE, key))
+			return;
+	}
+	if (from) {
+		lazy_layer_key(i->repository, from, key);
+		use(c, l, IMAGE_LAYER_ARTIFACT, key);
+	}
+}
+
 int image_choose_layers(struct context *c, struct image *i)
 {
 	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
@@ -223,21 +269,8 @@ int image_choose_layers(struct context *c, struct image *i)
 
 	if (r < 0 && r != -ENOENT)
 		return r;
-	for (size_t n = 0; n < i->n_layers; n++) {
-		struct image_layer *l = &i->layers[n];
-		const struct lazy_artifact_layer *from = a ? lazy_artifact_layer(a, &l->blob.digest) : NULL;
-		char key[LAYER_KEY_SIZE];
-
-		l->from = IMAGE_LAYER_TAR;
-		stream_key(&l->diff_id, l->key);
-		if (!from || is_there(c, l->key))
-			continue;
-		lazy_layer_key(i->repository, from, key);
-		if (!is_there(c, key))
-			continue;
-		l->from = IMAGE_LAYER_ARTIFACT;
-		strcpy(l->key, key);
-	}
+	for (size_t n = 0; n < i->n_layers; n++)
+		choose_layer(c, i, a, &i->layers[n]);
 	make_key(i);
 	return 0;
 }

@@ -24,17 +24,20 @@ enum image_pull {
 enum image_trust {
 	IMAGE_TRUST_REPOSITORY, /* an artifact of the image's own repository too */
 	IMAGE_TRUST_PINNED,	/* nothing but what manifest and config name by digest */
+	IMAGE_TRUST_WHOLE,	/* only layers that were verified whole against their diffIDs */
 };
 
 /* What vouches for the layer's directory that is used. */
 enum image_layer_from {
 	IMAGE_LAYER_TAR,      /* the whole layer was streamed and matched its diffID, or is to be streamed */
+	IMAGE_LAYER_TABLE,    /* the table of contents in its own blob, whose digest the manifest names */
 	IMAGE_LAYER_ARTIFACT, /* layer index and span table of our artifact in the image's repository */
 };
 
 struct image_layer {
 	struct descriptor blob;
 	struct digest diff_id;
+	struct toc_place table; /* TOC_NONE: it has none that the manifest vouches for */
 	enum image_layer_from from;
 	char key[LAYER_KEY_SIZE];
 };
@@ -63,7 +66,10 @@ struct image_want {
 /* `source` may be NULL with IMAGE_PULL_NEVER. */
 int image_resolve(struct context *c, const struct image_want *want, struct source *source, struct image **ret);
 
-/* Chooses each layer's key anew from what the store has: a layer that was verified whole first, then one of the
- * artifact that is known for the image, if it may be trusted; else it is to be streamed. */
+/* Where a layer comes from: "tar", "artifact", or the name of its table's format. */
+const char *image_layer_origin(const struct image_layer *l);
+
+/* Chooses each layer's key anew from what the store has: a layer that was verified whole first, then one from its own
+ * table, then one of the artifact that is known for the image; each if it may be trusted. Else it is to be streamed. */
 int image_choose_layers(struct context *c, struct image *i);
 void image_free(struct image **i);

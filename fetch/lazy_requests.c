@@ -43,7 +43,7 @@ int lazy_requests_command(struct json_object *o, const struct image *image, stru
 int lazy_requests_record(struct context *c, struct json_object *o)
 {
 	_cleanup_(image_free) struct image *image = NULL;
-	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_PINNED};
+	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_WHOLE};
 	struct reference ref;
 	int r = requests_reference(o, &ref);
 
@@ -66,7 +66,7 @@ int lazy_requests_index(struct context *c, struct source *source, struct json_ob
 {
 	_cleanup_(image_free) struct image *image = NULL;
 	_cleanup_(bytes_free) struct bytes touched = {0}, command = {0};
-	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_PINNED};
+	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_WHOLE};
 	struct lazy_index_how how = {0};
 	struct reference ref;
 	int push = 0, record = 0, add = 0, r = requests_reference(o, &ref);

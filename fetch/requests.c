@@ -91,16 +91,19 @@ static int get_pull(struct json_object *o, enum image_pull *ret)
 static int get_want(struct json_object *o, const struct reference *ref, struct image_want *ret)
 {
 	const char *trust = "repository";
-	int r = get_pull(o, &ret->pull);
+	int whole = 0, r = get_pull(o, &ret->pull);
 
 	json_field_string(o, "platform", &ret->platform);
 	json_field_string(o, "trust", &trust);
+	json_field_bool(o, "whole", &whole);
 	ret->ref = ref;
 	if (r < 0)
 		return r;
 	if (strcmp(trust, "repository") != 0 && strcmp(trust, "pinned") != 0)
 		return fail(EINVAL, "--trust=%s is not known; choose repository or pinned", trust);
-	ret->trust = strcmp(trust, "pinned") == 0 ? IMAGE_TRUST_PINNED : IMAGE_TRUST_REPOSITORY;
+	ret->trust = whole			  ? IMAGE_TRUST_WHOLE :
+		     strcmp(trust, "pinned") == 0 ? IMAGE_TRUST_PINNED :
+						    IMAGE_TRUST_REPOSITORY;
 	return 0;
 }
 
@@ -132,7 +135,7 @@ static void describe_image(const struct image *image, bool with_keys, struct jso
 		add_number(o, "size", l->blob.size);
 		add_text(o, "media_type", media_type_text(l->blob.type));
 		add_text(o, "key", l->key);
-		add_text(o, "from", l->from == IMAGE_LAYER_ARTIFACT ? "artifact" : "tar");
+		add_text(o, "from", image_layer_origin(l));
 		json_object_array_add(layers, o);
 	}
 	json_object_object_add(answer, "layers", layers);

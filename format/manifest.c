@@ -22,6 +22,7 @@ void manifest_free(struct manifest **m)
 	if (!*m)
 		return;
 	free((*m)->layers);
+	free((*m)->tables);
 	free((*m)->entries);
 	free(*m);
 	*m = NULL;
@@ -168,7 +169,8 @@ static int parse_layers(const struct json_object *o, const char *name, struct ma
 		return fail(EFBIG, "%s has %zu layers, at most %u are allowed", name, m->n_layers,
 			    LIMIT_LAYERS);
 	m->layers = calloc(m->n_layers + 1, sizeof(*m->layers));
-	if (!m->layers)
+	m->tables = calloc(m->n_layers + 1, sizeof(*m->tables));
+	if (!m->layers || !m->tables)
 		return -ENOMEM;
 	for (size_t i = 0; i < m->n_layers; i++) {
 		const char *type;
@@ -179,6 +181,7 @@ static int parse_layers(const struct json_object *o, const char *name, struct ma
 			       &m->layers[i], &type);
 		if (r < 0)
 			return r;
+		toc_place_find(json_object_array_get_idx(layers, i), m->layers[i].type, &m->tables[i]);
 		if (media_type_is_layer(m->layers[i].type)) {
 			c.n_known++;
 		} else if (!c.unknown_type[0]) {

@@ -17,6 +17,7 @@
 #include "base/digest.h"
 #include "format/media_type.h"
 #include "format/platform.h"
+#include "format/toc_place.h"
 
 struct descriptor {
 	enum media_type type;
@@ -34,6 +35,7 @@ struct manifest {
 	bool is_index;
 	struct descriptor config; /* of a manifest; MEDIA_OTHER with old builders */
 	struct descriptor *layers;
+	struct toc_place *tables; /* one a layer: of its own table of contents */
 	size_t n_layers;
 	struct manifest_entry *entries; /* of an index, in document order; MEDIA_OTHER is no image */
 	size_t n_entries;

@@ -342,10 +342,83 @@ static void refuses_stores_of_others(void **state)
 	report_capture(NULL);
 }
 
+/* Spans of a foreign table: two that share page 0, one alone in page 2, nothing in page 1 and 3. */
+static void spans_share_pages(void **state)
+{
+	static const struct {
+		uint64_t off, size;
+	} ranges[] = {{0, 100}, {200, 300}, {8192 + 5, 10}};
+	struct tar_member m = {.type = TAR_FILE, .path = "f", .link = "", .mode = 0644, .size = 16384};
+	struct span_table_builder spans = {.foreign = true};
+	_cleanup_(bytes_free) struct bytes table = {0};
+	uint8_t x[300], y[300], byte;
+	struct fixture *f = *state;
+	uint64_t index_size, layer_file_size;
+	struct layer_builder *b;
+	struct layer_store *l;
+	struct layer_new *n;
+	void *index;
+
+	memset(x, 'x', sizeof(x));
+	memset(y, 'y', sizeof(y));
+	assert_int_equal(layer_builder_new(&b), 0);
+	assert_int_equal(layer_builder_add(b, &m), 0);
+	assert_int_equal(layer_builder_finish(b, 16384, &index_size, &layer_file_size), 0);
+	assert_int_equal(layer_new_open(f->store, &n), 0);
+	for (size_t i = 0; i < 3; i++) {
+		struct span s = {.off = ranges[i].off, .size = ranges[i].size, .kind = SPAN_ZSTD, .packed_size = 1};
+
+		hash_bytes(x, ranges[i].size, &s.digest);
+		assert_int_equal(span_table_add(&spans, &s), 0);
+	}
+	assert_int_equal(span_table_finish(&spans, &table), 0);
+	assert_int_equal(layer_new_index(n, index_size, &index), 0);
+	layer_builder_render(b, index);
+	assert_int_equal(layer_new_commit_empty(n, "toc-1", layer_file_size, &table), 0);
+	assert_int_equal(layer_store_open(f->store, "toc-1", true, &l), 0);
+
+	assert_int_equal(layer_store_bytes_present(l), 8192); /* what no span fills is there: zeros */
+	assert_int_equal(layer_store_read(l, &byte, 1, 4096), 0);
+	assert_int_equal(byte, 0);
+	assert_int_equal(layer_store_put_span(l, 0, x), 0);
+	assert_true(layer_store_has_span(l, 0));
+	assert_false(layer_store_present(l, 0, 100)); /* its page waits for the other */
+	assert_int_equal(layer_store_put_span(l, 1, x), 0);
+	assert_true(layer_store_present(l, 0, 4096));
+	assert_int_equal(layer_store_read(l, &byte, 1, 499), 0);
+	assert_int_equal(byte, 'x');
+	assert_int_equal(layer_store_put_span(l, 1, y), 0); /* nobody writes to what may be read */
+	assert_int_equal(layer_store_read(l, &byte, 1, 499), 0);
+	assert_int_equal(byte, 'x');
+	assert_int_equal(layer_store_put_span(l, 2, x), 0);
+	assert_int_equal(layer_store_bytes_present(l), 16384);
+
+	assert_int_equal(layer_store_punch(l, &(struct layer_range){200, 300}, 1), 0); /* takes the whole page */
+	assert_false(layer_store_has_span(l, 0));
+	assert_false(layer_store_has_span(l, 1));
+	assert_true(layer_store_has_span(l, 2));
+	assert_int_equal(layer_store_put_span(l, 1, x), 0);
+	layer_store_free(&l);
+
+	/* Who opens it anew knows whole pages only. */
+	assert_int_equal(layer_store_open(f->store, "toc-1", true, &l), 0);
+	assert_false(layer_store_has_span(l, 1));
+	assert_true(layer_store_has_span(l, 2));
+	assert_int_equal(layer_store_put_span(l, 0, x), 0);
+	assert_int_equal(layer_store_put_span(l, 1, x), 0);
+	assert_int_equal(layer_store_read(l, &byte, 1, 0), 0);
+	assert_int_equal(layer_store_read(l, &byte, 1, 150), 0);
+	assert_int_equal(byte, 0); /* between the spans */
+	layer_store_free(&l);
+	layer_new_free(&n);
+	layer_builder_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(appears_whole_and_is_completed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(spans_share_pages, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(damaged_layers_are_made_anew, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_crash_leaves_what_was_synced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_crash_takes_what_was_not_synced, set_up, tear_down),
