@@ -7,6 +7,7 @@
 #include "format/layer_builder.h"
 #include "format/tar.h"
 #include "format/tree.h"
+#include "tests/fuzz/tar_seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -79,11 +80,17 @@ static void check_index(const struct layer_builder *b, size_t size)
 	free(out);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
 	struct layer_builder *b = NULL;
 	char report[REPORT_TEXT_SIZE];
 	uint64_t index_size, layer_size;
+	uint8_t *data = malloc(size + 1);
+
+	if (!data)
+		return 0;
+	memcpy(data, input, size);
+	tar_seal(data, size);
 
 	report_capture(report);
 	if (layer_builder_new(&b) < 0)
@@ -93,5 +100,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_index(b, index_size);
 	layer_builder_free(&b);
 	report_capture(NULL);
+	free(data);
 	return 0;
 }

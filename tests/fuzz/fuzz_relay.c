@@ -2,6 +2,7 @@
  * much of the rest is a packet), after each of which it must go on serving. */
 #include <assert.h>
 #include <stdint.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -15,12 +16,13 @@
 #include "base/limits.h"
 #include "base/message.h"
 #include "base/report.h"
+#include "fs/kept.h"
 #include "fs/relay.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define COMMANDS 4
-#define STEPS_MAX 64
+#define STEPS_MAX 100
 
 static char run_path[] = "/dev/shm/fuzz-relay-XXXXXX";
 static int run_fd = -1;
@@ -48,12 +50,29 @@ static void serve(struct relay *r)
 
 	assert(poll(fds, n, 0) >= 0);
 	relay_dispatch(r, fds, n);
+	if (relay_wants_program(r) >= 0)
+		relay_replaced(r, -ENOEXEC);
+}
+
+/* With a descriptor, as who wants to replace the server does. */
+static void send_with_fd(int fd, const void *data, size_t size)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+	struct iovec part = {(void *)(uintptr_t)data, size};
+	struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room,
+			   .msg_controllen = sizeof(control.room)};
+
+	memcpy(CMSG_DATA(&control.head), &run_fd, sizeof(run_fd));
+	sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* A packet whose head is right as far as the second byte of a step says so. */
 static void send_one(int fd, uint8_t who, const uint8_t *data, size_t size)
 {
-	uint8_t packet[sizeof(struct message_head) + 255] = {0};
+	_Alignas(8) uint8_t packet[sizeof(struct message_head) + 255] = {0};
 	struct message_head *h = (struct message_head *)packet;
 
 	if (fd < 0)
@@ -67,7 +86,14 @@ static void send_one(int fd, uint8_t who, const uint8_t *data, size_t size)
 	h->connection = size ? data[0] : 0;
 	h->remember[0] = size > 1 ? data[1] & 3 : 0;
 	memcpy(packet + sizeof(*h), data, size);
-	send(fd, packet, sizeof(*h) + size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (who & 0x40 && size == 0) {
+		kept_format_here((struct kept_format *)(packet + sizeof(*h)));
+		size = sizeof(struct kept_format);
+	}
+	if (who & 0x40)
+		send_with_fd(fd, packet, sizeof(*h) + size);
+	else
+		send(fd, packet, sizeof(*h) + size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void drain(int fd)
