@@ -32,6 +32,8 @@
 #define LIMIT_SPARSE_ENTRIES (1u << 20)			 /* fragments of one sparse member */
 #define LIMIT_LAYER_FRAGMENTS (4u << 20)		 /* fragments of all sparse members of a layer */
 #define LIMIT_LAYER_BUILDER_SIZE (UINT64_C(3) << 30)	 /* memory for one layer's tree while it is built */
+#define LIMIT_LAYER_BUILDER_FREE (UINT64_C(256) << 20)	 /* of that for any tar, */
+#define LIMIT_LAYER_BUILDER_RATIO 8u			 /* and for each byte of it that has passed */
 #define LIMIT_ZSTD_WINDOW_LOG 27			 /* 128 MiB */
 #define LIMIT_REDIRECTS 10
 #define LIMIT_HTTP_HEADER_SIZE (64u << 10)		 /* all headers of one response */

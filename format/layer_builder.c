@@ -26,6 +26,7 @@ struct layer_builder {
 	uint64_t n_members;
 	uint64_t n_fragments;
 	uint64_t bodies_end; /* in the tar */
+	uint64_t passed;     /* bytes of the tar, so far */
 	bool finished;
 };
 
@@ -360,6 +361,22 @@ static int add_whiteout(struct layer_builder *b, const struct member_path *path,
 	return r;
 }
 
+/* A global pax header gives its xattrs to every member behind it: a few KiB of gzip would become all that is allowed. */
+static int check_memory(struct layer_builder *b, const struct tar_member *m)
+{
+	uint64_t allowed;
+
+	if (m->body_off > b->passed)
+		b->passed = m->body_off;
+	allowed = LIMIT_LAYER_BUILDER_FREE + LIMIT_LAYER_BUILDER_RATIO * b->passed;
+	if (allowed > LIMIT_LAYER_BUILDER_SIZE)
+		allowed = LIMIT_LAYER_BUILDER_SIZE;
+	if (b->tree->arena.total > allowed)
+		return fail(EFBIG, "member %.200s: names and xattrs of its layer need more than %llu bytes", m->path,
+			    (unsigned long long)allowed);
+	return 0;
+}
+
 int layer_builder_add(struct layer_builder *b, const struct tar_member *m)
 {
 	struct member_path path;
@@ -369,10 +386,9 @@ int layer_builder_add(struct layer_builder *b, const struct tar_member *m)
 	assert(!b->finished);
 	if (++b->n_members > LIMIT_LAYER_ENTRIES)
 		return fail(EFBIG, "member %.200s: its layer has more than %u members", m->path, LIMIT_LAYER_ENTRIES);
-	if (b->tree->arena.total > LIMIT_LAYER_BUILDER_SIZE)
-		return fail(EFBIG, "member %.200s: names and xattrs of its layer need more than %llu bytes", m->path,
-			    (unsigned long long)LIMIT_LAYER_BUILDER_SIZE);
-	r = member_path_check(m->path, &path);
+	r = check_memory(b, m);
+	if (r == 0)
+		r = member_path_check(m->path, &path);
 	if (r == 0)
 		r = whiteout_classify(&path, &w);
 	if (r < 0)

@@ -280,6 +280,31 @@ static void refuses_what_no_layer_may_say(void **state)
 		-EFBIG, "xattrs of more than");
 }
 
+/* As a global pax header does it: xattrs that are there once in the tar, and at each member. */
+static void memory_follows_the_tar(void **state)
+{
+	static uint8_t zeros[65535];
+	const struct tar_xattr x = {"user.x", zeros, sizeof(zeros)};
+	struct layer_builder *b = NULL;
+	char name[16], report[REPORT_TEXT_SIZE];
+	int r = 0, i;
+
+	(void)state;
+	assert_int_equal(layer_builder_new(&b), 0);
+	report_capture(report);
+	for (i = 0; r == 0 && i < 10000; i++) {
+		struct tar_member m = {.type = TAR_FIFO, .path = name, .link = "", .body_off = 512 * (i + 1), .xattrs = &x,
+				       .n_xattrs = 1};
+
+		snprintf(name, sizeof(name), "f%d", i);
+		r = layer_builder_add(b, &m);
+	}
+	report_capture(NULL);
+	assert_int_equal(r, -EFBIG);
+	assert_true(i < 6000);
+	layer_builder_free(&b);
+}
+
 /* Names and symlinks of all sizes, so that each way to lie on a block edge occurs. */
 static void all_sizes_fit(void **state)
 {
@@ -346,6 +371,7 @@ int main(void)
 		cmocka_unit_test(whiteouts_hide_lower_layers_only),
 		cmocka_unit_test(sparse_files_stand_behind_the_tar),
 		cmocka_unit_test(refuses_what_no_layer_may_say),
+		cmocka_unit_test(memory_follows_the_tar),
 		cmocka_unit_test(all_sizes_fit),
 		cmocka_unit_test(the_order_of_members_does_not_show),
 	};
