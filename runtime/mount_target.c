@@ -15,13 +15,13 @@
 #include "base/fd.h"
 #include "base/limits.h"
 
+/* Opened first: mkdir() of what is there asks a FUSE lower layer again, although the kernel has the answer. */
 static int make_directory(int dir_fd, const char *name)
 {
-	int fd;
+	int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
 
-	if (mkdirat(dir_fd, name, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && (mkdirat(dir_fd, name, 0755) == 0 || errno == EEXIST))
+		fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -65,29 +65,35 @@ static int set_lowers_joined(int context_fd, char **lowers)
 		       : 0;
 }
 
-static int set_lowers(int context_fd, char **lowers)
+/* The merged root shows the upper directory's own attributes, so it takes the image's. */
+static int dress_upper(const struct config_overlay *o, int lower_fd)
 {
+	struct stat st;
+
+	if (fstat(lower_fd, &st) < 0)
+		return fail(errno, "%s: %s", o->lowers[0], strerror(errno));
+	if (chown(o->upper, st.st_uid, st.st_gid) < 0 || chmod(o->upper, st.st_mode & 07777) < 0)
+		return fail(errno, "%s: %s", o->upper, strerror(errno));
+	return 0;
+}
+
+static int set_lowers(int context_fd, const struct config_overlay *o)
+{
+	char **lowers = o->lowers;
+	int r;
+
 	for (size_t i = 0; lowers[i]; i++) {
 		_cleanup_(fd_close) int fd = open(lowers[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd < 0)
 			return fail(errno, "%s: %s", lowers[i], strerror(errno));
+		r = i == 0 ? dress_upper(o, fd) : 0;
+		if (r < 0)
+			return r;
 		if (fsconfig(context_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, fd) == 0)
 			continue;
 		return i == 0 ? set_lowers_joined(context_fd, lowers) : fail_overlay(context_fd, errno, "lowerdir+");
 	}
-	return 0;
-}
-
-/* The merged root shows the upper directory's own attributes, so it takes the image's. */
-static int dress_upper(const struct config_overlay *o)
-{
-	struct stat st;
-
-	if (stat(o->lowers[0], &st) < 0)
-		return fail(errno, "%s: %s", o->lowers[0], strerror(errno));
-	if (chown(o->upper, st.st_uid, st.st_gid) < 0 || chmod(o->upper, st.st_mode & 07777) < 0)
-		return fail(errno, "%s: %s", o->upper, strerror(errno));
 	return 0;
 }
 
@@ -116,7 +122,7 @@ static int new_overlay(const struct config *c)
 
 	if (context_fd < 0)
 		return fail(errno, "mounting the overlay: %s; is the kernel's overlay module there?", strerror(errno));
-	if ((r = dress_upper(&c->overlay)) < 0 || (r = set_lowers(context_fd, c->overlay.lowers)) < 0 ||
+	if ((r = set_lowers(context_fd, &c->overlay)) < 0 ||
 	    (r = set_directory(context_fd, "upperdir", c->overlay.upper)) < 0 ||
 	    (r = set_directory(context_fd, "workdir", c->overlay.work)) < 0 ||
 	    (r = set_overlay_options(context_fd, c)) < 0)
