@@ -181,17 +181,40 @@ static int commit(struct context *c, struct layer_new *layer, const char *key, c
 	return r;
 }
 
+/* The verified table; *ret_off and *ret_size are the JSON in it. What is wrong is fetched once more. */
+static int get_table(struct source *source, const char *reference, const struct descriptor *blob,
+		     const struct toc_place *place, struct bytes *ret, size_t *ret_off, size_t *ret_size)
+{
+	char text[REPORT_TEXT_SIZE] = "", *outer;
+	int r = -EBADMSG;
+
+	outer = report_capture(text);
+	for (int tries = 0; r == -EBADMSG && tries < 2; tries++) {
+		_cleanup_(bytes_free) struct bytes packed = {0};
+		struct toc_place p = *place;
+
+		text[0] = '\0';
+		bytes_free(ret);
+		r = find(source, reference, blob, &p, &packed);
+		if (r == 0)
+			r = open_table(&p, &packed, ret, ret_off, ret_size);
+	}
+	report_capture_again(outer);
+	return r < 0 && text[0] ? fail(-r, "%s", text) : r;
+}
+
 /* The JSON is dropped before the index is written: both may be large. */
-static int build(const struct toc_place *p, const struct bytes *packed, uint64_t blob_size, struct layer_builder *b,
-		 struct bytes *ret_spans, uint64_t *ret_index_size, uint64_t *ret_layer_file_size)
+static int build(struct source *source, const char *reference, const struct descriptor *blob,
+		 const struct toc_place *place, struct layer_builder *b, struct bytes *ret_spans,
+		 uint64_t *ret_index_size, uint64_t *ret_layer_file_size)
 {
 	_cleanup_(bytes_free) struct bytes table = {0};
 	size_t off = 0, size = 0;
 	uint64_t bodies = 0;
-	int r = open_table(p, packed, &table, &off, &size);
+	int r = get_table(source, reference, blob, place, &table, &off, &size);
 
 	if (r == 0)
-		r = toc_layer_build(p->kind, table.data + off, size, blob_size, b, ret_spans, &bodies);
+		r = toc_layer_build(place->kind, table.data + off, size, blob->size, b, ret_spans, &bodies);
 	return r < 0 ? r : layer_builder_finish(b, bodies, ret_index_size, ret_layer_file_size);
 }
 
@@ -201,8 +224,7 @@ int chunked_layer_make(struct context *c, struct source *source, const char *rep
 	_cleanup_(layer_builder_free) struct layer_builder *builder = NULL;
 	_cleanup_(layer_new_free) struct layer_new *layer = NULL;
 	_cleanup_(layer_store_free) struct layer_store *there = NULL;
-	_cleanup_(bytes_free) struct bytes packed = {0}, spans = {0};
-	struct toc_place p = *place;
+	_cleanup_(bytes_free) struct bytes spans = {0};
 	uint64_t index_size, layer_file_size;
 	char key[LAYER_KEY_SIZE];
 	void *index;
@@ -211,11 +233,9 @@ int chunked_layer_make(struct context *c, struct source *source, const char *rep
 	chunked_layer_key(&blob->digest, place, key);
 	if (layer_table_get(c->layers, key, &there) == 0 && layer_store_is_whole(c->store, there))
 		return 0; /* another image's */
-	r = find(source, reference, blob, &p, &packed);
+	r = layer_builder_new(&builder);
 	if (r == 0)
-		r = layer_builder_new(&builder);
-	if (r == 0)
-		r = build(&p, &packed, blob->size, builder, &spans, &index_size, &layer_file_size);
+		r = build(source, reference, blob, place, builder, &spans, &index_size, &layer_file_size);
 	if (r == 0)
 		r = layer_new_open(c->store, &layer);
 	if (r == 0)

@@ -1,13 +1,18 @@
 """eStargz and zstd:chunked layers: started from the table of contents that they carry, without being streamed."""
+import contextlib
+import glob
 import hashlib
 import io
 import os
 import re
 import shutil
+import subprocess
 import tarfile
 import unittest
 
+import chaos
 import estargz
+import kill9
 import oci
 import tree
 from lab import CONFIG, Case, tiny
@@ -182,6 +187,100 @@ class Starts(ChunkedCase):
                 self.assertEqual(len(seen), len(set(seen)), "a range came twice")
                 n_chunks = sum(len(l.entries) for l in self.layers[kind])
                 self.assertLess(len(seen), n_chunks / 4, "a request for each chunk")
+
+
+class Others(ChunkedCase):
+    """Made by other tools, and by bad networks."""
+
+    kinds = ("estargz-small", "zstd-containers")
+
+    def test_made_by_skopeo(self):
+        where = self.lab.where + "/skopeo"
+        p = shutil.which("skopeo") and subprocess.run(
+            ["skopeo", "copy", "--insecure-policy", "--quiet", "--dest-compress", "--dest-compress-format", "zstd:chunked",
+             f"oci:{self.lab.layout.path}:plain", f"oci:{where}:made"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if not p or p.returncode:
+            return self.skipTest("skopeo does not make zstd:chunked here: " + (p.stdout.strip() if p else "not installed"))
+        image = self.lab.registry.push(oci.Layout(where), "made", "skopeo")
+        want = self.sums(self.plain)
+        self.run_ok("rmi", self.plain)  # a layer that is here whole comes first
+        self.assertEqual(self.sums(image, "--require-lazy"), want)
+        self.assertEqual(self.origins(image), ["zstd:chunked"] * 2)
+        if self.root:
+            self.assertEqual(self.capture(image), self.capture(self.plain))
+
+    def test_server_and_fetcher_killed_all_the_time(self):
+        want = self.sums(self.plain)
+        for kind in self.kinds:
+            with self.subTest(kind):
+                image = self.images[kind]
+                self.run_ok("pull", image)
+                killer = kill9.Killer(self.lab.status()["supervisor_pid"], 0.15)
+                try:
+                    for _ in range(3):
+                        self.assertEqual(self.sums(image), want)
+                        self.run_ok("evict", image)
+                finally:
+                    killer.stop()
+                self.assertGreater(sum(killer.killed.values()), 2)
+                self.assertEqual(self.origins(image), [self.origin_of(kind)] * 2)
+                self.assertEqual(self.lab.lazyrun("check").returncode, 0)
+
+    def test_storm(self):
+        """A network that cuts, corrupts, refuses and answers 200 for a range: every byte is right or the read fails."""
+        if not self.root:
+            return self.skipTest("looks at a mount from outside")
+        want = {m.name: (m.mode, hashlib.sha256(d).hexdigest()) for m, d in base()
+                if m.name.startswith("usr/") and m.isreg() and m.name != "usr/share/0007"}
+        for n, kind in enumerate(self.kinds):
+            with self.subTest(kind):
+                tally, storm = chaos.Tally(), chaos.Chaos(self.lab.registry.address, 11 + n, slow=0.0)
+                try:
+                    for _ in range(2):
+                        with self.only_usr():
+                            chaos.pull(self.lab, storm, storm.reference(kind), want, tally)
+                        self.fresh()
+                finally:
+                    storm.close()
+                self.assertEqual(tally.wrong, [])
+                self.assertEqual(tally.pulls, 2)
+
+    @contextlib.contextmanager
+    def only_usr(self):
+        """The part of chaos.compare() that looks for files too many knows another image."""
+        compare = chaos.compare
+
+        def ours(at, want):
+            return [w for w in compare(at, want) if "not of the image" not in w]
+        chaos.compare = ours
+        try:
+            yield
+        finally:
+            chaos.compare = compare
+
+    def test_damage_is_found(self):
+        image = self.images["zstd-containers"]
+        want = self.sums(image)
+        self.run_ok("stop-server")
+        data = max(glob.glob(self.lab.store + "/layers/toc-*/data"), key=os.path.getsize)
+        with open(data, "r+b") as f:
+            content = f.read()
+            at = content.index(noise(3, 403003)[:64])
+            gap = content.index(noise(4, 404004)[:64]) - 1  # before a body: no span's
+            self.assertEqual(content[gap], 0)
+            f.seek(at)
+            f.write(b"damage")
+        p = self.lab.lazyrun("check")
+        self.assertEqual(p.returncode, 0, p.stdout + p.stderr)
+        self.assertIn("do not match their digest", p.stdout)
+        self.assertEqual(self.sums(image), want)
+        self.run_ok("stop-server")
+        with open(data, "r+b") as f:
+            f.seek(gap)
+            f.write(b"x")
+        self.assertIn("are not zeros", self.lab.lazyrun("check").stdout)
+        self.assertEqual(self.sums(image), want)
+        self.assertEqual(self.lab.lazyrun("check").returncode, 0)
 
 
 class Hostile(ChunkedCase):
