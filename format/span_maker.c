@@ -296,7 +296,7 @@ static int gzip_step(struct span_maker *m, bool *ret_done)
 static int zstd_step(struct span_maker *m, bool *ret_done)
 {
 	const size_t at = (size_t)(m->in - m->packed_off);
-	ZSTD_inBuffer from = {m->packed.data + at, m->packed.size - at, 0};
+	ZSTD_inBuffer from = {m->packed.data ? m->packed.data + at : NULL, m->packed.size - at, 0};
 	ZSTD_outBuffer to = {m->history + m->history_size, room(m), 0};
 	size_t r;
 
