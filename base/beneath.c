@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,4 +33,16 @@ int beneath_root_open(int root_fd, const char *path, int flags, mode_t mode)
 int beneath_cache_open(int dir_fd, const char *path, int flags, mode_t mode)
 {
 	return open_how(dir_fd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
+bool beneath_next_name(char *todo, char name[static NAME_MAX + 2], bool *ret_last)
+{
+	const char *start = todo + strspn(todo, "/"), *end = start + strcspn(start, "/");
+
+	if (start == end)
+		return false;
+	snprintf(name, NAME_MAX + 2, "%.*s", (int)(end - start), start);
+	*ret_last = end[strspn(end, "/")] == '\0';
+	memmove(todo, end, strlen(end) + 1);
+	return true;
 }

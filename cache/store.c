@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/trusted_path.h"
 
 #define STORE_VERSION "1\n"
 
@@ -71,48 +72,18 @@ static int absolute(char **path)
 	return 0;
 }
 
-/* mkdir -p of what leads to `path`, and `path` itself with mode 0700. */
-static int make_path(const char *path)
+static int open_checked(const char *path, const char *what, const char *flag, bool make)
 {
-	_cleanup_(fd_free_memory) char *copy = strdup(path);
-
-	if (!copy)
-		return -ENOMEM;
-	for (char *at = copy + 1; *at; at++) {
-		if (*at != '/')
-			continue;
-		*at = '\0';
-		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
-			return fail(errno, "%s cannot be made: %s", copy, strerror(errno));
-		*at = '/';
-	}
-	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-		return fail(errno, "%s cannot be made: %s", copy, strerror(errno));
-	return 0;
-}
-
-static int open_checked(const char *path, const char *what, bool make)
-{
-	_cleanup_(fd_close) int fd = -1;
+	_cleanup_(fd_close) int fd = trusted_path_open(path, what, flag, make);
 	struct stat st;
-	int r;
 
-	if (make) {
-		r = make_path(path);
-		if (r < 0)
-			return r;
-	}
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT)
-		return -ENOENT;
 	if (fd < 0)
-		return fail(errno, "the %s %s cannot be opened: %s", what, path, strerror(errno));
+		return fd;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_uid != geteuid())
-		return fail(EACCES, "the %s %s belongs to user %u, not to you (%u); choose another with %s", what,
-			    path, st.st_uid, geteuid(),
-			    strcmp(what, "store") == 0 ? "--store DIR" : "--run-dir DIR");
+		return fail(EACCES, "the %s %s belongs to user %u, not to you (%u); choose another with %s", what, path,
+			    st.st_uid, geteuid(), flag);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
 		return fail(EACCES, "the %s %s may be written by others; say chmod go-w %s", what, path, path);
 	return TAKE_FD(fd);
@@ -186,10 +157,10 @@ int store_open(const char *store_path, const char *run_path, bool make, struct s
 		r = absolute(&s->run_path);
 	if (r < 0)
 		return r;
-	s->store_fd = open_checked(s->store_path, "store", make);
+	s->store_fd = open_checked(s->store_path, "store", "--store DIR", make);
 	if (s->store_fd < 0)
 		return s->store_fd;
-	s->run_fd = open_checked(s->run_path, "run directory", make);
+	s->run_fd = open_checked(s->run_path, "run directory", "--run-dir DIR", make);
 	if (s->run_fd < 0)
 		return s->run_fd;
 	r = check_version(s, make);

@@ -149,8 +149,12 @@ static int reconnect(struct client *c)
 	r = connect_or_start(c->store, c->start, &c->socket_fd);
 	if (r < 0)
 		return r;
-	if (getsockopt(c->socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
-		c->supervisor_pid = peer.pid;
+	if (getsockopt(c->socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return fail(errno, "who serves %s: %s", c->store->run_path, strerror(errno));
+	if (peer.uid != geteuid() && peer.uid != 0)
+		return fail(EACCES, "%s/socket is served by user %u, not by you; choose another place with --run-dir DIR",
+			    c->store->run_path, peer.uid);
+	c->supervisor_pid = peer.pid;
 	return 0;
 }
 

@@ -121,19 +121,6 @@ static int go_down(struct walk *w, int *fd, const char *name)
 	return 0;
 }
 
-/* Takes the next component off w->todo. False at the end. */
-static bool next_name(struct walk *w, char name[NAME_MAX + 2], bool *ret_last)
-{
-	const char *start = w->todo + strspn(w->todo, "/"), *end = start + strcspn(start, "/");
-
-	if (start == end)
-		return false;
-	snprintf(name, NAME_MAX + 2, "%.*s", (int)(end - start), start);
-	*ret_last = end[strspn(end, "/")] == '\0';
-	memmove(w->todo, end, strlen(end) + 1);
-	return true;
-}
-
 static int step(struct walk *w, const char *name, bool last, bool file)
 {
 	_cleanup_(fd_close) int fd = -1;
@@ -168,7 +155,7 @@ int mount_target_make(int root_fd, const char *path, bool file)
 	if (snprintf(w.todo, sizeof(w.todo), "%s", path) >= (int)sizeof(w.todo))
 		return -ENAMETOOLONG;
 	r = reopen(&w);
-	while (r == 0 && next_name(&w, name, &last))
+	while (r == 0 && beneath_next_name(w.todo, name, &last))
 		r = step(&w, name, last, file);
 	if (r < 0) {
 		fd_close(&w.at_fd);
