@@ -1,4 +1,4 @@
-/* One line of text. */
+/* Lines of text. A line that a crash has cut counts for nothing. */
 #include "cache/layer_blob.h"
 
 #include <errno.h>
@@ -48,4 +48,56 @@ int layer_blob_get(const struct store *s, const char *layer_key, struct layer_bl
 int layer_blob_get_windows(const struct store *s, const char *layer_key, struct layer_blob *ret)
 {
 	return get(s, layer_key, LAYER_BLOB_WINDOWS_FILE, ret);
+}
+
+#define BLOBS_MAX 64 /* packed otherwise; the newest are kept */
+
+static int read_more(const struct store *s, const char *layer_key, int *ret_dir_fd, struct bytes *ret)
+{
+	int r;
+
+	*ret_dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
+	if (*ret_dir_fd < 0)
+		return *ret_dir_fd;
+	r = fd_read_file(*ret_dir_fd, LAYER_BLOB_MORE_FILE, BLOBS_MAX * (DIGEST_TEXT_MAX + 1), ret);
+	return r == -ENOENT ? 0 : r;
+}
+
+bool layer_blob_unpacks_to(const struct store *s, const char *layer_key, const struct digest *diff_id,
+			   const struct digest *blob)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	_cleanup_(fd_close) int dir_fd = -1;
+	char line[DIGEST_TEXT_MAX + 1];
+	struct layer_blob first;
+
+	if (digest_equal(blob, diff_id)) /* the tar itself */
+		return true;
+	if (layer_blob_get(s, layer_key, &first) == 0 && digest_equal(&first.digest, blob))
+		return true;
+	if (read_more(s, layer_key, &dir_fd, &b) < 0 || !b.data)
+		return false;
+	digest_text(blob, line);
+	strcat(line, "\n");
+	return strstr((const char *)b.data, line) != NULL;
+}
+
+int layer_blob_add(const struct store *s, const char *layer_key, const struct digest *blob)
+{
+	_cleanup_(bytes_free) struct bytes before = {0}, b = {0};
+	_cleanup_(fd_close) int dir_fd = -1;
+	char text[DIGEST_TEXT_MAX];
+	const char *rest;
+	int r = read_more(s, layer_key, &dir_fd, &before);
+
+	if (r == 0)
+		r = bytes_printf(&b, "%s\n", digest_text(blob, text));
+	rest = before.data ? (const char *)before.data : "";
+	for (size_t n = 1; r == 0 && n < BLOBS_MAX && strchr(rest, '\n'); n++) {
+		size_t size = strcspn(rest, "\n") + 1;
+
+		r = bytes_append(&b, rest, size);
+		rest += size;
+	}
+	return r < 0 ? r : fd_write_file(dir_fd, LAYER_BLOB_MORE_FILE, b.data, b.size, 0600);
 }

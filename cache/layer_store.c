@@ -411,7 +411,7 @@ static int sync_file(int dir_fd, const char *name)
 
 static int sync_files(const struct store *s, struct layer_store *l)
 {
-	static const char *const small[] = {"index.erofs", "spans", "sources", LAYER_BLOB_FILE, LAYER_BLOB_WINDOWS,
+	static const char *const small[] = {"index.erofs", "spans", "sources", LAYER_BLOB_FILE, LAYER_BLOB_MORE_FILE, LAYER_BLOB_WINDOWS,
 					    LAYER_BLOB_WINDOWS_FILE};
 	int r = 0;
 

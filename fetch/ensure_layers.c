@@ -66,6 +66,8 @@ static bool usable(const struct work *w, const struct image_layer *l)
 
 	if (layer_table_get(c->layers, l->key, &layer) < 0)
 		return false;
+	if (l->from == IMAGE_LAYER_TAR && !layer_blob_unpacks_to(c->store, l->key, &l->diff_id, &l->blob.digest))
+		return false;
 	if (!layer_store_is_whole(c->store, layer)) {
 		layer_table_drop(c->layers, l->key);
 		return false;

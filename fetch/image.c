@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/report.h"
 #include "cache/blob_store.h"
+#include "cache/layer_blob.h"
 #include "cache/layer_store.h"
 #include "fetch/chunked_layer.h"
 #include "fetch/lazy.h"
@@ -248,7 +249,8 @@ static void choose_layer(const struct context *c, const struct image *i, const s
 
 	l->from = IMAGE_LAYER_TAR;
 	stream_key(&l->diff_id, l->key);
-	if (i->trust == IMAGE_TRUST_WHOLE || is_there(c, l->key))
+	if (i->trust == IMAGE_TRUST_WHOLE ||
+	    (is_there(c, l->key) && layer_blob_unpacks_to(c->store, l->key, &l->diff_id, &l->blob.digest)))
 		return;
 	if (l->table.kind != TOC_NONE) {
 		chunked_layer_key(&l->blob.digest, &l->table, key);

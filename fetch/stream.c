@@ -222,6 +222,8 @@ static int stream_once(const struct stream_job *job, int part_fd, uint64_t from,
 		stream_key(&job->diff_id, key);
 		ret->compressed = kind != DECODER_STORED;
 		r = plain_side_commit(p.plain, &job->diff_id, key, ret->compressed ? &blob : NULL, job->repository);
+		if (r == 0 && !layer_blob_unpacks_to(job->store, key, &job->diff_id, &blob.digest))
+			r = layer_blob_add(job->store, key, &blob.digest); /* it was there, packed otherwise */
 	}
 	sem_post(job->decoders);
 	ret->wrong_bytes = p.wrong_bytes;
