@@ -4,9 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 static int value_of(char c)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *found = c ? strchr(digits, c) : NULL;
 
 	if (c == '-' || c == '_') /* the alphabet for URLs */
@@ -34,4 +35,20 @@ int base64_decode(const char *text, size_t size, uint8_t *out, size_t *ret_size)
 	}
 	*ret_size = n;
 	return 0;
+}
+
+void base64_encode(const void *data, size_t size, char *out)
+{
+	const uint8_t *p = data;
+
+	for (size_t n; size > 0; p += n, size -= n) {
+		uint32_t bits = (uint32_t)p[0] << 16 | (size > 1 ? (uint32_t)p[1] << 8 : 0) | (size > 2 ? p[2] : 0);
+
+		n = size < 3 ? size : 3;
+		*out++ = digits[bits >> 18];
+		*out++ = digits[bits >> 12 & 63];
+		*out++ = size > 1 ? digits[bits >> 6 & 63] : '=';
+		*out++ = size > 2 ? digits[bits & 63] : '=';
+	}
+	*out = '\0';
 }

@@ -15,3 +15,9 @@
 #define BASE64_PLAIN_SIZE(size) ((size) / 4 * 3 + 3)
 
 int base64_decode(const char *text, size_t size, uint8_t *out, size_t *ret_size);
+
+/* Room for the text of `size` bytes, with its NUL. */
+#define BASE64_TEXT_SIZE(size) (((size) + 2) / 3 * 4 + 1)
+
+/* Padded, the plain alphabet. */
+void base64_encode(const void *data, size_t size, char *out);

@@ -42,6 +42,9 @@ static const struct command commands[] = {
 	 "lazyrun index --push registry.lan/app\n"
 	 "lazyrun index --push --record registry.lan/py -- python3 -c 'import numpy'\n"
 	 "lazyrun index --push --add-record --seconds 5 registry.lan/redis -- redis-server"},
+	{"convert", COMMAND_IMAGE, "[FLAGS] --to FORMAT IMAGE DESTINATION", "write an image anew, its layers readable in their middle",
+	 "lazyrun convert --to zstd:chunked registry.lan/app registry.lan/app:chunked\n"
+	 "lazyrun convert --to estargz debian oci:./layout:debian"},
 	{"ls", COMMAND_IMAGE, "[FLAGS] IMAGE [PATH]", "list a directory inside an image",
 	 "lazyrun ls debian /etc\n"
 	 "lazyrun ls -lR debian /usr/share/doc"},
@@ -99,7 +102,6 @@ static const struct command commands[] = {
 	{"config", COMMAND_PLANNED, "", "change an image's config", NULL},
 	{"validate", COMMAND_PLANNED, "", "check an image or bundle against its specification", NULL},
 	{"verify", COMMAND_PLANNED, "", "check an image's digests and signatures", NULL},
-	{"convert", COMMAND_PLANNED, "", "change an image's layers to another format", NULL},
 	{"referrers", COMMAND_PLANNED, "", "list what refers to an image", NULL},
 	{"history", COMMAND_PLANNED, "", "how an image was made", NULL},
 	{NULL, COMMAND_PLANNED, NULL, NULL, NULL},

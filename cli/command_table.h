@@ -64,6 +64,7 @@ int cmd_run(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
 int cmd_images(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
 int cmd_index(int argc, char **argv);
 int cmd_rmi(int argc, char **argv);
 int cmd_evict(int argc, char **argv);

@@ -7,6 +7,7 @@
 static const struct command_function functions[] = {
 	{"cat", cmd_cat},
 	{"check", cmd_check},
+	{"convert", cmd_convert},
 	{"doctor", cmd_doctor},
 	{"evict", cmd_evict},
 	{"gc", cmd_gc},

@@ -15,6 +15,7 @@
 #include "base/report.h"
 #include "fetch/check.h"
 #include "fetch/ensure_layers.h"
+#include "fetch/convert.h"
 #include "fetch/gc.h"
 #include "fetch/holds.h"
 #include "fetch/keep.h"
@@ -347,6 +348,8 @@ static int dispatch(struct request *q, struct json_object *answer)
 		return lazy_requests_record_end(q->all->context);
 	if (strcmp(op, "index") == 0)
 		return op_index(q, answer);
+	if (strcmp(op, "convert") == 0)
+		return convert_image(q->all->context, q->head.connection, q->o, answer);
 	if (strcmp(op, "hold") == 0)
 		return op_hold(q->all, q->o);
 	if (strcmp(op, "stop") == 0)

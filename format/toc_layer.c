@@ -247,7 +247,8 @@ int toc_layer_build(enum toc_kind kind, const void *json, size_t size, uint64_t 
 		r = finish_file(&g);
 	if (r < 0)
 		return r;
-	qsort(g.offsets, g.n_offsets, sizeof(*g.offsets), by_value);
+	if (g.n_offsets)
+		qsort(g.offsets, g.n_offsets, sizeof(*g.offsets), by_value);
 	r = write_spans(&g, ret_spans);
 	if (r == 0)
 		*ret_bodies_size = g.next;

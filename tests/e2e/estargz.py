@@ -28,6 +28,7 @@ TYPES = {tarfile.REGTYPE: "reg", tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "symli
 SKIPPABLE = 0x184d2a50
 
 _zstd = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
+_zstd.ZSTD_findFrameCompressedSize.restype = _zstd.ZSTD_decompress.restype = ctypes.c_size_t
 _zstd.ZSTD_compressBound.restype = _zstd.ZSTD_compress.restype = ctypes.c_size_t
 
 
@@ -35,6 +36,14 @@ def zstd(data):
     """One frame."""
     room = ctypes.create_string_buffer(_zstd.ZSTD_compressBound(ctypes.c_size_t(len(data))))
     n = _zstd.ZSTD_compress(room, ctypes.c_size_t(len(room)), data, ctypes.c_size_t(len(data)), 3)
+    return room.raw[:n]
+
+
+def unzstd(data, size):
+    """The plain bytes of the frame that `data` begins with."""
+    room = ctypes.create_string_buffer(size + 1)
+    frame = _zstd.ZSTD_findFrameCompressedSize(data, ctypes.c_size_t(len(data)))
+    n = _zstd.ZSTD_decompress(room, ctypes.c_size_t(size + 1), data, ctypes.c_size_t(frame))
     return room.raw[:n]
 
 

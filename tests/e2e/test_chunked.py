@@ -3,12 +3,14 @@ import contextlib
 import glob
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import tarfile
 import unittest
+import zlib
 
 import chaos
 import estargz
@@ -17,6 +19,7 @@ import oci
 import tree
 from lab import CONFIG, Case, tiny
 from odd_image import CAP_NET_BIND, noise
+from odd_image import layers as odd_layers
 from proxy import Proxy
 
 MIB = 1 << 20
@@ -281,6 +284,115 @@ class Others(ChunkedCase):
         self.assertIn("are not zeros", self.lab.lazyrun("check").stdout)
         self.assertEqual(self.sums(image), want)
         self.assertEqual(self.lab.lazyrun("check").returncode, 0)
+
+
+class Converts(ChunkedCase):
+    kinds = ()
+
+    def convert(self, to, destination, image=None):
+        return self.run_ok("convert", "-q", "--to", to, image or self.plain, destination).stdout.strip()
+
+    def check_blob(self, layout, d):
+        """The layer against its own table, by code that is not lazyrun's. Returns how many chunks it has."""
+        blob = layout.read(d["digest"])
+        if d["mediaType"].endswith("gzip"):
+            at = int(blob[-35:-19], 16)
+            self.assertEqual(blob[-19:-13], b"STARGZ")
+            with tarfile.open(fileobj=io.BytesIO(zlib.decompress(blob[at:], 31))) as t:
+                text = t.extractfile("stargz.index.json").read()
+            self.assertEqual(d["annotations"][estargz.TOC_DIGEST], oci.sha256(text))
+            with tarfile.open(fileobj=io.BytesIO(blob), mode="r:gz") as t:
+                self.assertEqual(t.getnames()[-1], "stargz.index.json")
+        else:
+            prefix = estargz.PREFIX["containers"]
+            at, size, plain, _ = map(int, d["annotations"][prefix + "manifest-position"].split(":"))
+            self.assertEqual(d["annotations"][prefix + "manifest-checksum"], oci.sha256(blob[at:at + size]))
+            text = estargz.unzstd(blob[at:], plain)
+            self.assertEqual(len(text), plain)
+            self.assertEqual(blob[-8:], b"GNUlInUx")
+            at, size, plain = map(int, d["annotations"][prefix + "tarsplit-position"].split(":"))
+            self.assertEqual(json.loads(text)["tarSplitDigest"], oci.sha256(blob[at:at + size]))
+            self.check_split(estargz.unzstd(blob[at:], plain), json.loads(text))
+        return self.check_chunks(blob, json.loads(text)["entries"], d["mediaType"].endswith("gzip"))
+
+    def check_chunks(self, blob, entries, gzipped):
+        n = 0
+        for i, e in enumerate(entries):
+            if "offset" not in e:
+                continue
+            last = i + 1 == len(entries) or entries[i + 1]["type"] != "chunk"
+            size = e.get("chunkSize") or e["size"]
+            data = zlib.decompressobj(31).decompress(blob[e["offset"]:]) if gzipped else estargz.unzstd(blob[e["offset"]:], size)
+            self.assertEqual(oci.sha256(data[:size]), e.get("chunkDigest") or e["digest"], e["name"])
+            n += 1
+            self.assertTrue(last or entries[i + 1]["chunkOffset"] == e.get("chunkOffset", 0) + size)
+        return n
+
+    def check_split(self, lines, toc):
+        """Its segments and the files' sizes are the tar; its names are the table's."""
+        split = [json.loads(line) for line in lines.splitlines()]
+        self.assertEqual([s["position"] for s in split], list(range(len(split))))
+        self.assertEqual([s["name"] for s in split if s["type"] == 1], [e["name"] for e in toc["entries"] if e["type"] != "chunk"])
+        by_name = {e["name"]: e for e in toc["entries"] if e["type"] == "reg"}
+        for s in split:
+            if s["type"] == 1 and s["name"] in by_name:
+                self.assertEqual(s.get("size", 0), by_name[s["name"]]["size"])
+
+    def test_into_a_layout(self):
+        for to, kind in (("estargz", "gzip"), ("zstd:chunked", "zstd")):
+            with self.subTest(to):
+                where = f"{self.lab.where}/made-{kind}"
+                digest = self.convert(to, f"oci:{where}:v1")
+                layout = oci.Layout(where)
+                self.assertEqual(layout.resolve("v1")["digest"], digest)
+                manifest = layout.manifest("v1")
+                self.assertGreater(sum(self.check_blob(layout, d) for d in manifest["layers"]), 600)
+                config = layout.config("v1")
+                self.assertEqual(config["config"], CONFIG)
+                packer = oci.UNPACKERS[kind]
+                for d, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"]):
+                    plain = subprocess.run(packer, input=layout.read(d["digest"]), stdout=subprocess.PIPE, check=True).stdout
+                    self.assertEqual(oci.sha256(plain), diff_id)
+                self.assertEqual(self.convert(to, f"oci:{where}-again:v2"), digest, "not the same again")
+
+    def test_what_it_makes_starts_lazily_and_is_the_same_tree(self):
+        want = self.sums(self.plain)
+        tree_wanted = self.capture(self.plain) if self.root else None
+        for to in ("estargz", "zstd:chunked"):
+            with self.subTest(to):
+                image = f"{self.lab.registry.address}/converted:{to.replace(':', '-')}"
+                self.convert(to, image)
+                self.run_ok("rmi", self.plain)
+                self.assertEqual(self.sums(image, "--require-lazy"), want)
+                self.assertEqual(self.origins(image), [to] * 2)
+                if self.root:
+                    self.assertEqual(self.capture(image), tree_wanted)
+                self.run_ok("rmi", image)
+
+    def test_what_the_format_cannot_hold(self):
+        """Rare members: such layers have no table, and are what they were."""
+        if not self.root:
+            return self.skipTest("looks at a mount from outside")
+        layout = self.lab.layout
+        layout.build("odd", odd_layers(), {"Cmd": ["/bin/true"]})
+        odd = self.lab.registry.push(layout, "odd")
+        want = self.capture(odd)
+        for to in ("estargz", "zstd:chunked"):
+            with self.subTest(to):
+                image = f"{self.lab.registry.address}/odd:{to.replace(':', '-')}"
+                self.assertIn("without a table", self.run_ok("convert", "--to", to, odd, image).stdout)
+                self.run_ok("rmi", odd)
+                got = self.capture(image)
+                got.pop(b"stargz.index.json", None)  # of small layers, which are streamed: the format's own member
+                self.assertEqual(sorted(got), sorted(want))
+                self.assertEqual([p for p in want if got[p] != want[p]], [])
+                self.run_ok("rmi", image)
+
+    def test_what_makes_no_sense_is_said(self):
+        for argv, words in (([self.plain, "oci:/nowhere:x"], "--to"), (["--to", "zip", self.plain, "oci:/x:y"], "estargz or zstd:chunked"),
+                            (["--to", "estargz", self.plain, "oci:" + self.lab.where + "/new"], "tag"),
+                            (["--to", "estargz", self.plain], "DESTINATION|operand|argument")):
+            self.assertFails(self.lab.lazyrun("convert", *argv), 125, words)
 
 
 class Hostile(ChunkedCase):

@@ -15,9 +15,9 @@ static void knows_commands_and_planned_ones(void **unused)
 		"create", "start", "state", "kill", "delete", "exec", "pause", "resume", "ps", "list", "update",
 		"events", "features", "spec", "checkpoint", "restore", "copy", "login", "logout", "tags", "sync",
 		"save", "load", "tag", "unpack", "bundle", "validate", "verify", "repack", "config",
-		"convert", "push", "referrers", "history", "diff", "commit", "logs"};
+		"push", "referrers", "history", "diff", "commit", "logs"};
 	static const char *const there[] = {"run", "pull", "images", "rmi", "evict", "mount", "umount", "unshare",
-					    "inspect", "ls", "cat", "status", "stop-server", "doctor", "version",
+					    "inspect", "convert", "ls", "cat", "status", "stop-server", "doctor", "version",
 					    "help", "serve"};
 
 	(void)unused;

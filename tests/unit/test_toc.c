@@ -20,6 +20,7 @@
 #include "format/toc.h"
 #include "format/toc_layer.h"
 #include "format/toc_place.h"
+#include "format/toc_write.h"
 
 #include <cmocka.h>
 
@@ -72,6 +73,22 @@ static void reads_base64(void **state)
 	assert_int_equal(n, 0);
 	assert_int_equal(base64_decode("A", 1, out, &n), -EBADMSG);
 	assert_int_equal(base64_decode("A A=", 4, out, &n), -EBADMSG);
+}
+
+static void writes_base64_and_crcs(void **state)
+{
+	static const char *const texts[] = {"", "AA==", "AAE=", "AAEC", "AAEC/w=="};
+	char written[BASE64_TEXT_SIZE(4)];
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		base64_encode("\0\1\2\xff", i, written);
+		assert_string_equal(written, texts[i]);
+	}
+	/* The check value of CRC-64/GO-ISO in the catalogue of parametrised CRC algorithms. */
+	assert_true(toc_write_crc64(0, (const uint8_t *)"123456789", 9) == UINT64_C(0xb90956c775a41001));
+	assert_true(toc_write_crc64(toc_write_crc64(0, (const uint8_t *)"1234", 4), (const uint8_t *)"56789", 5) ==
+		    UINT64_C(0xb90956c775a41001));
 }
 
 static void says_what_an_entry_says(void **state)
@@ -358,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_times),
 		cmocka_unit_test(reads_base64),
+		cmocka_unit_test(writes_base64_and_crcs),
 		cmocka_unit_test(says_what_an_entry_says),
 		cmocka_unit_test(refuses_what_is_no_table),
 		cmocka_unit_test(lays_bodies_out),
