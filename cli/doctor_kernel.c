@@ -13,6 +13,7 @@
 #include <linux/magic.h>
 
 #include "base/fd.h"
+#include "base/sandbox.h"
 #include "cli/doctor.h"
 #include "cli/human.h"
 
@@ -205,6 +206,18 @@ static void check_limits(struct doctor_report *r)
 		   (unsigned long long)files.rlim_cur, (unsigned long long)files.rlim_max, memlock);
 }
 
+static void check_landlock(struct doctor_report *r)
+{
+	int version = sandbox_landlock_version();
+
+	if (version > 0) {
+		doctor_add(r, "landlock", DOCTOR_OK, "version %d: the fetcher writes in store and run directory only", version);
+		return;
+	}
+	doctor_add(r, "landlock", DOCTOR_WARN, "this kernel has none, or it is off: the fetcher can open what its user can");
+	doctor_remedy(r, "Linux 5.13 or newer with CONFIG_SECURITY_LANDLOCK, and landlock in the boot parameter lsm=");
+}
+
 void doctor_kernel(struct doctor_report *r)
 {
 	check_version(r);
@@ -216,5 +229,6 @@ void doctor_kernel(struct doctor_report *r)
 	check_uring(r);
 	check_cgroup(r);
 	check_seccomp(r);
+	check_landlock(r);
 	check_limits(r);
 }

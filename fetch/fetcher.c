@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "base/fd.h"
 #include "base/message.h"
 #include "base/report.h"
+#include "base/sandbox.h"
 #include "fetch/context.h"
 #include "fetch/fill.h"
 #include "fetch/idle.h"
@@ -144,7 +146,9 @@ int fetcher_run(const struct fetcher_setup *setup)
 	int r;
 
 	raise_limits();
-	r = context_new(setup, &f.context);
+	r = sandbox_enter_fetcher(setup->store->store_fd, setup->store->run_fd);
+	if (r == 0)
+		r = context_new(setup, &f.context);
 	if (r == 0)
 		r = fill_new(f.context, &f.fill);
 	if (r == 0)
@@ -168,6 +172,8 @@ int fetcher_run(const struct fetcher_setup *setup)
 			requests_tell_waiting(f.requests);
 			say_idle(&f);
 			idle_tick(f.idle);
+			if (sandbox_is_outdated())
+				raise(SIGKILL); /* a new fetcher goes on, as after any kill */
 		}
 		if (r > 0 && p[0].revents && read_command(&f) == -EPIPE) {
 			idle_last(f.idle);

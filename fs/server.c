@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/sandbox.h"
 #include "fs/channel.h"
 #include "fs/notice.h"
 #include "fs/ops.h"
@@ -151,7 +152,9 @@ int server_run(const struct server_setup *setup)
 	int r;
 
 	set_limits();
-	r = watch_mappings();
+	r = sandbox_enter_server();
+	if (r == 0)
+		r = watch_mappings();
 	if (r == 0)
 		r = image_view_new(setup->store, setup->numbers, &s.views);
 	if (r == 0)

@@ -1,0 +1,23 @@
+/* sandbox: what a process of the server gives up for good before it parses anything.
+ *
+ * Ownership  Keeps nothing; the descriptors are borrowed for the call.
+ * Units      Bytes.
+ * Errors     Reported. A kernel without Landlock is none: said in the log once, and the rest holds.
+ * Threads    Before the first thread is made: later ones inherit, earlier ones would be free.
+ * Source     seccomp(2), landlock(7) (Linux 5.13), docs/security.md.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+/* The fetcher: writes beneath the two directories only, reads no secrets of /etc, starts no program. */
+int sandbox_enter_fetcher(int store_fd, int run_fd);
+/* The server: no sockets of its own, no programs, no mounts. */
+int sandbox_enter_server(void);
+
+/* Whether /etc/resolv.conf or another file that was allowed by its inode has been replaced since: the sandbox
+ * cannot be widened, so only a new process sees the new file. */
+bool sandbox_is_outdated(void);
+
+/* The kernel's Landlock version; 0: none. */
+int sandbox_landlock_version(void);
