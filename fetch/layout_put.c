@@ -1,6 +1,7 @@
 /* Writing into a layout: a blob appears by rename once its digest is right, and is named by index.json last. */
 #include "fetch/layout_put.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -145,4 +146,93 @@ int layout_put_manifest(struct layout *l, const char *tag, const char *media_typ
 		return -ENOMEM;
 	r = fd_write_file(layout_dir_fd(l), "index.json", text, strlen(text), 0644);
 	return r < 0 ? failed(l, "index.json", -r) : 0;
+}
+
+int layout_put_new(const char *path)
+{
+	static const char version[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
+	static const char index[] = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\","
+				    "\"manifests\":[]}";
+	_cleanup_(fd_close) int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir_fd < 0 ? -errno : fd_write_file(dir_fd, "index.json", index, strlen(index), 0644);
+
+	if (r == 0)
+		r = fd_write_file(dir_fd, "oci-layout", version, strlen(version), 0644);
+	return r < 0 ? fail(-r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int put_named(struct layout *to, int blobs_fd, const char *name)
+{
+	_cleanup_(fd_close) int fd = openat(blobs_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	char text[8 + DIGEST_HEX_MAX];
+	struct digest digest;
+	bool written;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (snprintf(text, sizeof(text), "sha256:%s", name) >= (int)sizeof(text) ||
+	    digest_parse(text, strlen(text), &digest) < 0)
+		return 0; /* left over by a writer that died */
+	return layout_put_blob(to, &digest, &(struct transport_upload){.fd = fd, .size = (uint64_t)st.st_size}, &written);
+}
+
+static int put_blobs(struct layout *from, struct layout *to)
+{
+	int fd = openat(layout_dir_fd(from), "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir) {
+		r = -errno;
+		fd_close(&fd);
+		return r;
+	}
+	while (r == 0 && (d = readdir(dir)))
+		r = d->d_name[0] == '.' ? 0 : put_named(to, fd, d->d_name);
+	closedir(dir);
+	return r;
+}
+
+static int put_manifests(struct layout *from, struct layout *to)
+{
+	_cleanup_(json_field_free) struct json_object *index = NULL;
+	struct json_object *manifests;
+	size_t n = 0;
+	int r = layout_get_index(from, &index);
+
+	if (r == 0)
+		r = json_field_array(index, "manifests", &manifests, &n);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct json_object *entry = json_object_array_get_idx(manifests, i);
+		_cleanup_(bytes_free) struct bytes b = {0};
+		const char *text, *type;
+		char content_type[128];
+		struct digest digest, is;
+
+		r = json_field_string(entry, "digest", &text);
+		if (r == 0)
+			r = json_field_string(entry, "mediaType", &type);
+		if (r == 0)
+			r = digest_parse(text, strlen(text), &digest);
+		if (r == 0)
+			r = layout_get_manifest(from, NULL, &digest, &b, content_type, &is);
+		if (r == 0)
+			r = layout_put_manifest(to, NULL, type, b.data, b.size, &digest);
+	}
+	return r;
+}
+
+int layout_put_all(const char *from, const char *to)
+{
+	_cleanup_(layout_free) struct layout *source = NULL, *target = NULL;
+	int r = layout_open(from, &source);
+
+	if (r == 0)
+		r = layout_open(to, &target);
+	if (r == 0)
+		r = put_blobs(source, target);
+	if (r == 0)
+		r = put_manifests(source, target);
+	return r < 0 && !report_any() ? fail(-r, "%s: %s", to, strerror(-r)) : r;
 }

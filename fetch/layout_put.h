@@ -13,6 +13,12 @@
 #include "fetch/layout.h"
 #include "fetch/transport.h"
 
+/* Makes an empty directory a layout of nothing. */
+int layout_put_new(const char *path);
+
+/* Puts all blobs and manifests of one layout into another, without tags. Both are paths. */
+int layout_put_all(const char *from, const char *to);
+
 /* Puts a blob there, checked, unless it is there already (*ret_written false). */
 int layout_put_blob(struct layout *l, const struct digest *digest, const struct transport_upload *bytes,
 		    bool *ret_written);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +20,7 @@
 #include "cache/blob_store.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/lazy.h"
+#include "fetch/layout_put.h"
 #include "fetch/push.h"
 #include "fetch/referrers.h"
 #include "fetch/way_back.h"
@@ -330,7 +332,7 @@ static int settle_created(struct made *m, struct bytes *ret)
 	return lazy_artifact_build(a, ret);
 }
 
-static int push_one(struct made *m, const struct lazy_artifact_blob *blob, uint64_t *sent)
+static int push_one(struct made *m, struct source *to, const struct lazy_artifact_blob *blob, uint64_t *sent)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
 	bool was_sent = false;
@@ -342,35 +344,54 @@ static int push_one(struct made *m, const struct lazy_artifact_blob *blob, uint6
 	if (r == -ENOENT)
 		return 0; /* a pack of the artifact so far: it is there */
 	if (r == 0)
-		r = push_blob(m->source, &blob->digest, &(struct transport_upload){.data = b.data, .size = b.size, .fd = -1},
-			      NULL, &was_sent);
+		r = push_blob(to, &blob->digest, &(struct transport_upload){.data = b.data, .size = b.size, .fd = -1}, NULL,
+			      &was_sent);
 	if (was_sent)
 		*sent += b.size;
 	return r;
 }
 
 /* Blobs first, the manifest that names them last. */
-static int push(struct made *m, const struct bytes *manifest, uint64_t *sent)
+static int push(struct made *m, struct source *to, const struct bytes *manifest, uint64_t *sent)
 {
 	const struct lazy_artifact *a = m->artifact;
 	struct digest digest;
 	int r;
 
 	digest_parse(LAZY_ARTIFACT_CONFIG_DIGEST, strlen(LAZY_ARTIFACT_CONFIG_DIGEST), &digest);
-	r = push_blob(m->source, &digest,
+	r = push_blob(to, &digest,
 		      &(struct transport_upload){
 			      .data = LAZY_ARTIFACT_CONFIG, .size = strlen(LAZY_ARTIFACT_CONFIG), .fd = -1},
 		      NULL, NULL);
 	for (size_t i = 0; r == 0 && i < a->n_layers; i++) {
-		r = push_one(m, &a->layers[i].index, sent);
+		r = push_one(m, to, &a->layers[i].index, sent);
 		if (r == 0)
-			r = push_one(m, &a->layers[i].spans, sent);
+			r = push_one(m, to, &a->layers[i].spans, sent);
 		if (r == 0)
-			r = push_one(m, &a->layers[i].windows, sent);
+			r = push_one(m, to, &a->layers[i].windows, sent);
 	}
 	for (size_t i = 0; r == 0 && i < a->n_packs; i++)
-		r = push_one(m, &a->packs[i].blob, sent);
-	return r < 0 ? r : referrers_push(m->source, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
+		r = push_one(m, to, &a->packs[i].blob, sent);
+	return r < 0 ? r : referrers_push(to, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
+}
+
+/* The user's layout may lie anywhere, and the fetcher writes in the store alone: the command moves it from there. */
+static int push_to_layout(struct made *m, const struct bytes *manifest, uint64_t *sent, struct json_object *answer)
+{
+	_cleanup_(source_free) struct source *to = NULL;
+	struct reference ref = {.kind = REFERENCE_LAYOUT};
+	int r;
+
+	if (snprintf(ref.path, sizeof(ref.path), "%s/tmp/layout-XXXXXX", m->context->store->store_path) >=
+	    (int)sizeof(ref.path))
+		return fail(ENAMETOOLONG, "%s: the store's path is too long", m->context->store->store_path);
+	if (!mkdtemp(ref.path))
+		return fail(errno, "%s: %s", ref.path, strerror(errno));
+	json_object_object_add(answer, "staged", json_object_new_string(ref.path));
+	r = layout_put_new(ref.path);
+	if (r == 0)
+		r = source_open(m->context->transport, &ref, NULL, &to);
+	return r < 0 ? r : push(m, to, manifest, sent);
 }
 
 static void drop_blob(const struct store *s, const struct lazy_artifact_blob *b)
@@ -441,7 +462,8 @@ int lazy_index(struct context *c, struct source *source, const struct image *ima
 		return r;
 	hash_bytes(manifest.data, manifest.size, &digest);
 	if (how->push && !digest_equal(&digest, &m.before_digest))
-		r = push(&m, &manifest, &sent);
+		r = source_layout(source) ? push_to_layout(&m, &manifest, &sent, answer)
+					  : push(&m, source, &manifest, &sent);
 	drop_blobs(&m);
 	if (r < 0)
 		return r;

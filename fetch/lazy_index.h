@@ -21,6 +21,7 @@ struct lazy_index_how {
 };
 
 /* The answer gets "artifact", "pushed", "layers", "image_size", and sizes: "index_size", "spans_size", "windows_size",
- * "pack_size". */
+ * "pack_size". Beside a layout, the artifact is put into a layout of its own in the store, "staged", which the caller
+ * moves (layout_put_move()). */
 int lazy_index(struct context *c, struct source *source, const struct image *image, const struct lazy_index_how *how,
 	       struct json_object *answer);
