@@ -1,7 +1,6 @@
 /* Two seccomp programs and one Landlock rule set. */
 #include "base/sandbox.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
@@ -17,7 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/fd.h"
+#include "base/layout_list.h"
 #include "base/limits.h"
 #include "base/report.h"
 
@@ -70,22 +71,26 @@ static const char *const server_refused[] = {
 	"setuid", "setgid", "setresuid", "setresgid", "setgroups", "iopl", "ioperm", "kcmp",
 };
 
-/* Read by the resolver and TLS; all else in /etc is closed. */
-static const char *const etc_files[] = {
+/* Read by the resolver, TLS and the C library; all else is closed. */
+static const char *const readable[] = {
 	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/etc/services",
 	"/etc/protocols", "/etc/localtime", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
 	"/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates",
-	"/etc/crypto-policies", "/etc/docker/certs.d", "/etc/containers/certs.d", "/dev/null", "/dev/urandom",
-	"/proc/self", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/random", "/proc/meminfo", "/proc/cpuinfo",
+	"/etc/crypto-policies", "/etc/docker/certs.d", "/etc/containers/certs.d", "/usr", "/lib", "/lib64",
+	"/nix/store", "/var/lib/ca-certificates", "/dev/null", "/dev/urandom", "/proc/self",
+	"/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/random", "/proc/meminfo", "/proc/cpuinfo",
 	"/sys/devices/system/cpu",
 };
 
-static const char *const closed[] = {"etc", "proc", "sys", "dev", "boot"};
-
 #define N(a) (sizeof(a) / sizeof((a)[0]))
-#define REPLACED 6 /* the first of etc_files: administrators' programs write them anew */
+#define REPLACED 6 /* the first of readable: administrators' programs write them anew */
 
-static ino_t seen[REPLACED];
+struct version {
+	ino_t ino;
+	struct timespec mtime;
+};
+
+static struct version seen[REPLACED + 1]; /* the last one is the list of layouts */
 
 static int filter_names(scmp_filter_ctx f, uint32_t action, const char *const *names, size_t n)
 {
@@ -197,26 +202,14 @@ static int allow_reading(int rules_fd, const char *path)
 	return allow(rules_fd, fd, S_ISDIR(st.st_mode) ? READ : LANDLOCK_ACCESS_FS_READ_FILE);
 }
 
-/* Layouts ("oci:/dir") may lie in any directory of the user's; /etc and the kernel's file systems are none. */
-static int allow_layouts(int rules_fd)
+/* Layouts ("oci:/dir") that commands have named since the run directory was made. */
+static int allow_layouts(int rules_fd, int run_fd)
 {
-	DIR *dir = opendir("/");
-	struct dirent *d;
-	int r = 0;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	int r = layout_list_read(run_fd, &b);
 
-	if (!dir)
-		return fail(errno, "/: %s", strerror(errno));
-	while (r == 0 && (d = readdir(dir))) {
-		char path[sizeof(d->d_name) + 1];
-		bool is_closed = d->d_name[0] == '.' && (!d->d_name[1] || d->d_name[1] == '.');
-
-		for (size_t i = 0; i < N(closed); i++)
-			is_closed |= strcmp(d->d_name, closed[i]) == 0;
-		snprintf(path, sizeof(path), "/%s", d->d_name);
-		if (!is_closed)
-			r = allow_reading(rules_fd, path);
-	}
-	closedir(dir);
+	for (const char *p = (const char *)b.data, *end = p + b.size; r == 0 && p < end; p += strlen(p) + 1)
+		r = allow_reading(rules_fd, p);
 	return r;
 }
 
@@ -238,28 +231,37 @@ static int restrict_files(int store_fd, int run_fd)
 	if (rules_fd < 0)
 		return fail(errno, "Landlock: %s", strerror(errno));
 	r = allow(rules_fd, store_fd, attr.handled_access_fs & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE);
+	for (size_t i = 0; r == 0 && i < N(readable); i++)
+		r = allow_reading(rules_fd, readable[i]);
 	if (r == 0)
-		r = allow(rules_fd, run_fd, attr.handled_access_fs & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE);
-	for (size_t i = 0; r == 0 && i < N(etc_files); i++)
-		r = allow_reading(rules_fd, etc_files[i]);
-	if (r == 0)
-		r = allow_layouts(rules_fd);
+		r = allow_layouts(rules_fd, run_fd);
 	if (r == 0 && syscall(SYS_landlock_restrict_self, rules_fd, 0) < 0)
 		r = fail(errno, "Landlock: %s", strerror(errno));
 	return r;
 }
 
-static ino_t inode_of(const char *path)
+static struct version version_of(int dir_fd, const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) < 0 ? 0 : st.st_ino;
+	return fstatat(dir_fd, path, &st, 0) < 0 ? (struct version){0} : (struct version){st.st_ino, st.st_mtim};
 }
 
-bool sandbox_is_outdated(void)
+static void look(int run_fd, struct version *now)
 {
 	for (size_t i = 0; i < REPLACED; i++)
-		if (inode_of(etc_files[i]) != seen[i])
+		now[i] = version_of(AT_FDCWD, readable[i]);
+	now[REPLACED] = version_of(run_fd, LAYOUT_LIST);
+}
+
+bool sandbox_is_outdated(int run_fd)
+{
+	struct version now[REPLACED + 1];
+
+	look(run_fd, now);
+	for (size_t i = 0; i <= REPLACED; i++)
+		if (now[i].ino != seen[i].ino || now[i].mtime.tv_sec != seen[i].mtime.tv_sec ||
+		    now[i].mtime.tv_nsec != seen[i].mtime.tv_nsec)
 			return true;
 	return false;
 }
@@ -269,8 +271,7 @@ int sandbox_enter_fetcher(int store_fd, int run_fd)
 	struct rlimit memory;
 	int r;
 
-	for (size_t i = 0; i < REPLACED; i++)
-		seen[i] = inode_of(etc_files[i]);
+	look(run_fd, seen);
 	if (!SANITIZED && getrlimit(RLIMIT_DATA, &memory) == 0 && memory.rlim_max > LIMIT_FETCHER_MEMORY) {
 		memory = (struct rlimit){LIMIT_FETCHER_MEMORY, LIMIT_FETCHER_MEMORY};
 		if (setrlimit(RLIMIT_DATA, &memory) < 0)

@@ -10,14 +10,15 @@
 
 #include <stdbool.h>
 
-/* The fetcher: writes beneath the two directories only, reads no secrets of /etc, starts no program. */
+/* The fetcher: writes in the store only, reads that, the layouts of layout_list.h and what name resolution
+ * and TLS need, starts no program. */
 int sandbox_enter_fetcher(int store_fd, int run_fd);
 /* The server: no sockets of its own, no programs, no mounts. */
 int sandbox_enter_server(void);
 
-/* Whether /etc/resolv.conf or another file that was allowed by its inode has been replaced since: the sandbox
- * cannot be widened, so only a new process sees the new file. */
-bool sandbox_is_outdated(void);
+/* Whether a layout was allowed since, or /etc/resolv.conf or another file that is allowed by its inode was replaced:
+ * a sandbox cannot be widened, so only a new process sees them. */
+bool sandbox_is_outdated(int run_fd);
 
 /* The kernel's Landlock version; 0: none. */
 int sandbox_landlock_version(void);

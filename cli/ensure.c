@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "base/json_field.h"
+#include "base/layout_list.h"
 #include "base/limits.h"
 #include "base/report.h"
 #include "cli/client.h"
@@ -313,6 +314,8 @@ int ensure_begin(const struct store *s, const struct ensure_options *options, en
 	if (!result)
 		return -ENOMEM;
 	r = reference_parse(options->image, &result->reference);
+	if (r == 0 && result->reference.kind == REFERENCE_LAYOUT)
+		r = layout_list_add(s->run_fd, result->reference.path);
 	if (r == 0)
 		r = make_request(&result->reference, options, until, &request);
 	if (r == 0)

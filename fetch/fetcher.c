@@ -84,6 +84,13 @@ static void set_leftovers_aside(struct store *s)
 		pthread_detach(thread);
 }
 
+/* A new fetcher, in a new sandbox, goes on as after any kill. */
+static void end_when_outdated(const struct fetcher *f)
+{
+	if (sandbox_is_outdated(f->setup->store->run_fd))
+		raise(SIGKILL);
+}
+
 static int read_command(struct fetcher *f)
 {
 	struct json_object *o = NULL;
@@ -98,6 +105,8 @@ static int read_command(struct fetcher *f)
 		report_note("a packet that cannot be read: %s", strerror(-r));
 		return 0;
 	}
+	if (head.kind == MESSAGE_REQUEST)
+		end_when_outdated(f); /* it may name a layout that was allowed just now */
 	if ((head.kind == MESSAGE_REQUEST || head.kind == MESSAGE_REPLAY) && o)
 		requests_handle(f->requests, &head, o, head.kind == MESSAGE_REPLAY);
 	else
@@ -172,8 +181,7 @@ int fetcher_run(const struct fetcher_setup *setup)
 			requests_tell_waiting(f.requests);
 			say_idle(&f);
 			idle_tick(f.idle);
-			if (sandbox_is_outdated())
-				raise(SIGKILL); /* a new fetcher goes on, as after any kill */
+			end_when_outdated(&f);
 		}
 		if (r > 0 && p[0].revents && read_command(&f) == -EPIPE) {
 			idle_last(f.idle);

@@ -41,22 +41,22 @@ static int drop_pages(struct context *c, const struct image *image)
 int lazy_record_start(struct context *c, const struct image *image)
 {
 	_cleanup_(fd_close) int fd =
-		openat(c->store->run_fd, "touched", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+		openat(c->store->tmp_fd, "touched", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	unsigned int before;
 	int r;
 
 	if (fd < 0 && errno == EEXIST)
-		return fail(EBUSY, "another command records already; if it was killed, remove %s/touched",
-			    c->store->run_path);
+		return fail(EBUSY, "another command records already; if it was killed, remove %s/tmp/touched",
+			    c->store->store_path);
 	if (fd < 0)
-		return fail(errno, "%s/touched cannot be made: %s", c->store->run_path, strerror(errno));
+		return fail(errno, "%s/tmp/touched cannot be made: %s", c->store->store_path, strerror(errno));
 	before = atomic_load(c->setup->n_dropped);
 	context_tell_server(c, NEED_RECORD, 1);
 	r = wait_for_server(c, before, 1);
 	if (r == 0)
 		r = drop_pages(c, image);
 	if (r < 0)
-		unlinkat(c->store->run_fd, "touched", 0);
+		unlinkat(c->store->tmp_fd, "touched", 0);
 	return r;
 }
 
@@ -68,8 +68,8 @@ int lazy_record_stop(struct context *c, struct bytes *ret)
 	context_tell_server(c, NEED_RECORD, 0);
 	r = wait_for_server(c, before, 1);
 	if (r == 0)
-		r = fd_read_file(c->store->run_fd, "touched", LIMIT_TOUCHED_SIZE, ret);
-	unlinkat(c->store->run_fd, "touched", 0);
+		r = fd_read_file(c->store->tmp_fd, "touched", LIMIT_TOUCHED_SIZE, ret);
+	unlinkat(c->store->tmp_fd, "touched", 0);
 	if (r == -ENOENT)
 		return -ENODATA;
 	if (r == 0 && ret->size < sizeof(struct need_touched))

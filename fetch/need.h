@@ -19,10 +19,10 @@ enum need_kind {
 	NEED_INVALIDATE_LAYER = 6,
 	NEED_GIVE_UP = 7, /* supervisor -> server: fetchers die of what is parked: answer it with EIO */
 	NEED_DROP_PAGES = 8, /* fetcher -> server: layer `number` was evicted: its files' pages leave the cache */
-	NEED_RECORD = 9, /* fetcher -> server: from now on each read is noted in <run>/touched; number 0: not any more */
+	NEED_RECORD = 9, /* fetcher -> server: from now on each read is noted in <store>/tmp/touched; number 0: not any more */
 };
 
-/* What <run>/touched is made of: the pages that reads asked for, in order. */
+/* What <store>/tmp/touched is made of: the pages that reads asked for, in order. */
 struct need_touched {
 	uint32_t number; /* of the layer */
 	uint32_t n_pages;

@@ -67,10 +67,10 @@ static int watch_mappings(void)
 
 static void record(struct server *s, bool on)
 {
-	int fd = on ? openat(s->setup->store->run_fd, "touched", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW) : -1;
+	int fd = on ? openat(s->setup->store->tmp_fd, "touched", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW) : -1;
 
 	if (on && fd < 0)
-		report_note("%s/touched cannot be opened: %s", s->setup->store->run_path, strerror(errno));
+		report_note("%s/tmp/touched cannot be opened: %s", s->setup->store->store_path, strerror(errno));
 	reader_record(s->reader, fd);
 	atomic_fetch_add(&s->setup->control->n_dropped, 1);
 }

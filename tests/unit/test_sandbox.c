@@ -13,16 +13,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/layout_list.h"
 #include "base/limits.h"
 #include "base/sandbox.h"
 
@@ -72,15 +75,20 @@ static int programs_and_processes(void)
 
 static int fetcher_tries(void)
 {
-	char path[80];
+	char path[80], layout[80];
 	pthread_t thread;
 	struct rlimit memory;
+	int run;
 	int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC), line;
 	int other = open(outside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	WORKS(fd);
 	WORKS(other);
-	WORKS(sandbox_enter_fetcher(fd, fd));
+	run = openat(other, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	WORKS(run);
+	snprintf(layout, sizeof(layout), "%s/layout", outside);
+	WORKS(layout_list_add(run, layout));
+	WORKS(sandbox_enter_fetcher(fd, run));
 	if (!SANITIZED) {
 		line = programs_and_processes();
 		if (line)
@@ -101,7 +109,7 @@ static int fetcher_tries(void)
 	WORKS(unlinkat(fd, "other", 0));
 	if (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
 		return __LINE__;
-	if (sandbox_is_outdated())
+	if (sandbox_is_outdated(run))
 		return __LINE__;
 	if (sandbox_landlock_version() == 0)
 		return 0;
@@ -112,7 +120,12 @@ static int fetcher_tries(void)
 	snprintf(path, sizeof(path), "%s/present", outside);
 	REFUSED(open(path, O_WRONLY));
 	REFUSED(unlink(path));
+	REFUSED(open(path, O_RDONLY));
+	REFUSED(openat(run, "layouts", O_WRONLY | O_APPEND));
+	REFUSED(openat(run, "more", O_CREAT | O_WRONLY, 0600));
+	snprintf(path, sizeof(path), "%s/layout/blob", outside);
 	WORKS(open(path, O_RDONLY));
+	REFUSED(open(path, O_WRONLY));
 	return 0;
 }
 
@@ -157,6 +170,45 @@ static void fetcher_cannot_leave(void **state)
 	assert_int_equal(in_child(fetcher_tries), 0);
 }
 
+/* A sandbox is left behind by what is allowed later: the process has to end, and knows it. */
+static int outdated_tries(void)
+{
+	int run = open(outside, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	WORKS(layout_list_add(run, "/one"));
+	WORKS(sandbox_enter_fetcher(fd, run));
+	return sandbox_is_outdated(run) ? __LINE__ : 0;
+}
+
+static void layouts_are_listed_once(void **state)
+{
+	int run = open(outside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[80];
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(in_child(outdated_tries), 0);
+	assert_true(sandbox_is_outdated(run)); /* nothing was seen here yet */
+	assert_return_code(layout_list_add(run, "/one"), 0);
+	assert_return_code(layout_list_add(run, "/two"), 0);
+	assert_return_code(layout_list_add(run, "/two"), 0);
+	snprintf(path, sizeof(path), "%s/layouts", outside);
+	assert_return_code(stat(path, &st), errno);
+	assert_int_equal(st.st_size, sizeof("/one") + sizeof("/two"));
+	for (int i = 0; i < 40; i++) { /* the list stays small */
+		char deep[4000];
+
+		memset(deep, 'a' + i % 26, sizeof(deep) - 1);
+		deep[sizeof(deep) - 1] = '\0';
+		snprintf(deep, 16, "/%d", i);
+		deep[strlen(deep)] = '/';
+		assert_return_code(layout_list_add(run, deep), 0);
+	}
+	assert_return_code(stat(path, &st), errno);
+	assert_in_range(st.st_size, 1, LIMIT_LAYOUTS_SIZE);
+	close(run);
+}
+
 static void server_cannot_leave(void **state)
 {
 	(void)state;
@@ -169,6 +221,15 @@ static int prepare(void **state)
 
 	(void)state;
 	if (!mkdtemp(store) || !mkdtemp(outside))
+		return -1;
+	snprintf(path, sizeof(path), "%s/run", outside);
+	if (mkdir(path, 0700) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/layout", outside);
+	if (mkdir(path, 0700) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/layout/blob", outside);
+	if (close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s/present", outside);
 	return close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
@@ -187,6 +248,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fetcher_cannot_leave),
 		cmocka_unit_test(server_cannot_leave),
+		cmocka_unit_test(layouts_are_listed_once),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, clean);
