@@ -55,7 +55,7 @@
 #define LIMIT_PACKS 64u					 /* start packs of one artifact */
 #define LIMIT_PACK_FRAMES 16384u			 /* frames of one start pack: 4 GiB plain */
 #define LIMIT_FETCHER_MEMORY (UINT64_C(16) << 30)		 /* RLIMIT_DATA: address space that can be written, stacks included */
-#define LIMIT_LAYOUTS_SIZE (64u << 10)			 /* paths of layouts the fetcher may read */
+#define LIMIT_NAMED_PATHS_SIZE (64u << 10)			 /* paths that commands named for the fetcher */
 #define LIMIT_COMMAND_SIZE (16u << 10)			 /* a recorded command, as JSON */
 #define LIMIT_TOUCHED_SIZE (64u << 20)			 /* reads of one recording, 16 bytes each */
 #define LIMIT_TOC_SIZE (256u << 20)			 /* plain JSON of a layer's own table (eStargz, zstd:chunked) */

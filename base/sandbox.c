@@ -18,8 +18,8 @@
 
 #include "base/bytes.h"
 #include "base/fd.h"
-#include "base/layout_list.h"
 #include "base/limits.h"
+#include "base/named_paths.h"
 #include "base/report.h"
 
 /* Sanitizers map terabytes and look at themselves. */
@@ -90,7 +90,8 @@ struct version {
 	struct timespec mtime;
 };
 
-static struct version seen[REPLACED + 1]; /* the last one is the list of layouts */
+static struct version seen[REPLACED + 1]; /* the last one is the list of named paths */
+static ino_t seen_named;		  /* what they were, together */
 
 static int filter_names(scmp_filter_ctx f, uint32_t action, const char *const *names, size_t n)
 {
@@ -202,11 +203,11 @@ static int allow_reading(int rules_fd, const char *path)
 	return allow(rules_fd, fd, S_ISDIR(st.st_mode) ? READ : LANDLOCK_ACCESS_FS_READ_FILE);
 }
 
-/* Layouts ("oci:/dir") that commands have named since the run directory was made. */
-static int allow_layouts(int rules_fd, int run_fd)
+/* What commands have named since the run directory was made. */
+static int allow_named(int rules_fd, int run_fd)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
-	int r = layout_list_read(run_fd, &b);
+	int r = named_paths_read(run_fd, &b);
 
 	for (const char *p = (const char *)b.data, *end = p + b.size; r == 0 && p < end; p += strlen(p) + 1)
 		r = allow_reading(rules_fd, p);
@@ -234,7 +235,7 @@ static int restrict_files(int store_fd, int run_fd)
 	for (size_t i = 0; r == 0 && i < N(readable); i++)
 		r = allow_reading(rules_fd, readable[i]);
 	if (r == 0)
-		r = allow_layouts(rules_fd, run_fd);
+		r = allow_named(rules_fd, run_fd);
 	if (r == 0 && syscall(SYS_landlock_restrict_self, rules_fd, 0) < 0)
 		r = fail(errno, "Landlock: %s", strerror(errno));
 	return r;
@@ -247,11 +248,26 @@ static struct version version_of(int dir_fd, const char *path)
 	return fstatat(dir_fd, path, &st, 0) < 0 ? (struct version){0} : (struct version){st.st_ino, st.st_mtim};
 }
 
+/* A CA file that was replaced is another inode. */
+static ino_t look_at_named(int run_fd)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct stat st;
+	ino_t sum = 0;
+
+	if (named_paths_read(run_fd, &b) < 0)
+		return 0;
+	for (const char *p = (const char *)b.data, *end = p + b.size; p < end; p += strlen(p) + 1)
+		if (stat(p, &st) == 0)
+			sum = sum * 31 + st.st_ino;
+	return sum;
+}
+
 static void look(int run_fd, struct version *now)
 {
 	for (size_t i = 0; i < REPLACED; i++)
 		now[i] = version_of(AT_FDCWD, readable[i]);
-	now[REPLACED] = version_of(run_fd, LAYOUT_LIST);
+	now[REPLACED] = version_of(run_fd, NAMED_PATHS);
 }
 
 bool sandbox_is_outdated(int run_fd)
@@ -263,7 +279,7 @@ bool sandbox_is_outdated(int run_fd)
 		if (now[i].ino != seen[i].ino || now[i].mtime.tv_sec != seen[i].mtime.tv_sec ||
 		    now[i].mtime.tv_nsec != seen[i].mtime.tv_nsec)
 			return true;
-	return false;
+	return look_at_named(run_fd) != seen_named;
 }
 
 int sandbox_enter_fetcher(int store_fd, int run_fd)
@@ -272,6 +288,7 @@ int sandbox_enter_fetcher(int store_fd, int run_fd)
 	int r;
 
 	look(run_fd, seen);
+	seen_named = look_at_named(run_fd);
 	if (!SANITIZED && getrlimit(RLIMIT_DATA, &memory) == 0 && memory.rlim_max > LIMIT_FETCHER_MEMORY) {
 		memory = (struct rlimit){LIMIT_FETCHER_MEMORY, LIMIT_FETCHER_MEMORY};
 		if (setrlimit(RLIMIT_DATA, &memory) < 0)

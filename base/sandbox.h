@@ -10,13 +10,13 @@
 
 #include <stdbool.h>
 
-/* The fetcher: writes in the store only, reads that, the layouts of layout_list.h and what name resolution
+/* The fetcher: writes in the store only, reads that, what named_paths.h lists and what name resolution
  * and TLS need, starts no program. */
 int sandbox_enter_fetcher(int store_fd, int run_fd);
 /* The server: no sockets of its own, no programs, no mounts. */
 int sandbox_enter_server(void);
 
-/* Whether a layout was allowed since, or /etc/resolv.conf or another file that is allowed by its inode was replaced:
+/* Whether a path was named since, or /etc/resolv.conf or another file that is allowed by its inode was replaced:
  * a sandbox cannot be widened, so only a new process sees them. */
 bool sandbox_is_outdated(int run_fd);
 

@@ -7,8 +7,8 @@
 
 #include "base/fd.h"
 #include "base/json_field.h"
-#include "base/layout_list.h"
 #include "base/limits.h"
+#include "base/named_paths.h"
 #include "base/report.h"
 #include "cli/client.h"
 #include "cli/options.h"
@@ -112,6 +112,21 @@ static int add_command(struct json_object *o, const struct ensure_options *optio
 		json_field_free(&args);
 		return -ENOMEM;
 	}
+	return r;
+}
+
+/* What the fetcher has to read for it: the layout, CA file and certificates. */
+static int name_paths(const struct store *s, const struct reference *ref, struct json_object *request)
+{
+	static const char *const keys[] = {"ca_file", "certs_dir"};
+	struct json_object *access = NULL;
+	const char *path;
+	int r = ref->kind == REFERENCE_LAYOUT ? named_paths_add(s->run_fd, ref->path) : 0;
+
+	json_field_object(request, "access", &access);
+	for (size_t i = 0; r == 0 && access && i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (json_field_string(access, keys[i], &path) == 0)
+			r = named_paths_add(s->run_fd, path);
 	return r;
 }
 
@@ -314,10 +329,10 @@ int ensure_begin(const struct store *s, const struct ensure_options *options, en
 	if (!result)
 		return -ENOMEM;
 	r = reference_parse(options->image, &result->reference);
-	if (r == 0 && result->reference.kind == REFERENCE_LAYOUT)
-		r = layout_list_add(s->run_fd, result->reference.path);
 	if (r == 0)
 		r = make_request(&result->reference, options, until, &request);
+	if (r == 0)
+		r = name_paths(s, &result->reference, request);
 	if (r == 0)
 		r = session_timeout(&timeout);
 	if (r == 0)

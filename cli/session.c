@@ -6,7 +6,7 @@
 
 #include "base/fd.h"
 #include "base/json_field.h"
-#include "base/layout_list.h"
+#include "base/named_paths.h"
 #include "base/report.h"
 #include "format/reference.h"
 
@@ -63,7 +63,7 @@ int session_ask(struct session *s, const char *op, const char *image, struct jso
 	if (image) {
 		r = reference_parse(image, &ref);
 		if (r == 0 && ref.kind == REFERENCE_LAYOUT)
-			r = layout_list_add(s->store->run_fd, ref.path);
+			r = named_paths_add(s->store->run_fd, ref.path);
 		if (r < 0)
 			return r;
 		if (json_object_object_add(request, "reference", json_object_new_string(reference_text(&ref, text))) < 0)

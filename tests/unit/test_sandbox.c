@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/layout_list.h"
+#include "base/named_paths.h"
 #include "base/limits.h"
 #include "base/sandbox.h"
 
@@ -87,7 +87,7 @@ static int fetcher_tries(void)
 	run = openat(other, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	WORKS(run);
 	snprintf(layout, sizeof(layout), "%s/layout", outside);
-	WORKS(layout_list_add(run, layout));
+	WORKS(named_paths_add(run, layout));
 	WORKS(sandbox_enter_fetcher(fd, run));
 	if (!SANITIZED) {
 		line = programs_and_processes();
@@ -121,7 +121,7 @@ static int fetcher_tries(void)
 	REFUSED(open(path, O_WRONLY));
 	REFUSED(unlink(path));
 	REFUSED(open(path, O_RDONLY));
-	REFUSED(openat(run, "layouts", O_WRONLY | O_APPEND));
+	REFUSED(openat(run, "readable", O_WRONLY | O_APPEND));
 	REFUSED(openat(run, "more", O_CREAT | O_WRONLY, 0600));
 	snprintf(path, sizeof(path), "%s/layout/blob", outside);
 	WORKS(open(path, O_RDONLY));
@@ -175,12 +175,12 @@ static int outdated_tries(void)
 {
 	int run = open(outside, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	WORKS(layout_list_add(run, "/one"));
+	WORKS(named_paths_add(run, "/one"));
 	WORKS(sandbox_enter_fetcher(fd, run));
 	return sandbox_is_outdated(run) ? __LINE__ : 0;
 }
 
-static void layouts_are_listed_once(void **state)
+static void paths_are_listed_once(void **state)
 {
 	int run = open(outside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char path[80];
@@ -189,10 +189,10 @@ static void layouts_are_listed_once(void **state)
 	(void)state;
 	assert_int_equal(in_child(outdated_tries), 0);
 	assert_true(sandbox_is_outdated(run)); /* nothing was seen here yet */
-	assert_return_code(layout_list_add(run, "/one"), 0);
-	assert_return_code(layout_list_add(run, "/two"), 0);
-	assert_return_code(layout_list_add(run, "/two"), 0);
-	snprintf(path, sizeof(path), "%s/layouts", outside);
+	assert_return_code(named_paths_add(run, "/one"), 0);
+	assert_return_code(named_paths_add(run, "/two"), 0);
+	assert_return_code(named_paths_add(run, "/two"), 0);
+	snprintf(path, sizeof(path), "%s/readable", outside);
 	assert_return_code(stat(path, &st), errno);
 	assert_int_equal(st.st_size, sizeof("/one") + sizeof("/two"));
 	for (int i = 0; i < 40; i++) { /* the list stays small */
@@ -202,10 +202,10 @@ static void layouts_are_listed_once(void **state)
 		deep[sizeof(deep) - 1] = '\0';
 		snprintf(deep, 16, "/%d", i);
 		deep[strlen(deep)] = '/';
-		assert_return_code(layout_list_add(run, deep), 0);
+		assert_return_code(named_paths_add(run, deep), 0);
 	}
 	assert_return_code(stat(path, &st), errno);
-	assert_in_range(st.st_size, 1, LIMIT_LAYOUTS_SIZE);
+	assert_in_range(st.st_size, 1, LIMIT_NAMED_PATHS_SIZE);
 	close(run);
 }
 
@@ -248,7 +248,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fetcher_cannot_leave),
 		cmocka_unit_test(server_cannot_leave),
-		cmocka_unit_test(layouts_are_listed_once),
+		cmocka_unit_test(paths_are_listed_once),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, clean);
