@@ -91,7 +91,8 @@ struct version {
 };
 
 static struct version seen[REPLACED + 1]; /* the last one is the list of named paths */
-static ino_t seen_named;		  /* what they were, together */
+static struct bytes named;		  /* what it said */
+static ino_t seen_named;		  /* what those were, together */
 
 static int filter_names(scmp_filter_ctx f, uint32_t action, const char *const *names, size_t n)
 {
@@ -204,17 +205,16 @@ static int allow_reading(int rules_fd, const char *path)
 }
 
 /* What commands have named since the run directory was made. */
-static int allow_named(int rules_fd, int run_fd)
+static int allow_named(int rules_fd)
 {
-	_cleanup_(bytes_free) struct bytes b = {0};
-	int r = named_paths_read(run_fd, &b);
+	int r = 0;
 
-	for (const char *p = (const char *)b.data, *end = p + b.size; r == 0 && p < end; p += strlen(p) + 1)
+	for (const char *p = (const char *)named.data, *end = p + named.size; r == 0 && p < end; p += strlen(p) + 1)
 		r = allow_reading(rules_fd, p);
 	return r;
 }
 
-static int restrict_files(int store_fd, int run_fd)
+static int restrict_files(int store_fd)
 {
 	int version = sandbox_landlock_version(), r;
 	struct landlock_ruleset_attr attr = {.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_SYM * 2 - 1};
@@ -235,7 +235,7 @@ static int restrict_files(int store_fd, int run_fd)
 	for (size_t i = 0; r == 0 && i < N(readable); i++)
 		r = allow_reading(rules_fd, readable[i]);
 	if (r == 0)
-		r = allow_named(rules_fd, run_fd);
+		r = allow_named(rules_fd);
 	if (r == 0 && syscall(SYS_landlock_restrict_self, rules_fd, 0) < 0)
 		r = fail(errno, "Landlock: %s", strerror(errno));
 	return r;
@@ -249,15 +249,12 @@ static struct version version_of(int dir_fd, const char *path)
 }
 
 /* A CA file that was replaced is another inode. */
-static ino_t look_at_named(int run_fd)
+static ino_t look_at_named(void)
 {
-	_cleanup_(bytes_free) struct bytes b = {0};
 	struct stat st;
 	ino_t sum = 0;
 
-	if (named_paths_read(run_fd, &b) < 0)
-		return 0;
-	for (const char *p = (const char *)b.data, *end = p + b.size; p < end; p += strlen(p) + 1)
+	for (const char *p = (const char *)named.data, *end = p + named.size; p < end; p += strlen(p) + 1)
 		if (stat(p, &st) == 0)
 			sum = sum * 31 + st.st_ino;
 	return sum;
@@ -279,7 +276,7 @@ bool sandbox_is_outdated(int run_fd)
 		if (now[i].ino != seen[i].ino || now[i].mtime.tv_sec != seen[i].mtime.tv_sec ||
 		    now[i].mtime.tv_nsec != seen[i].mtime.tv_nsec)
 			return true;
-	return look_at_named(run_fd) != seen_named;
+	return look_at_named() != seen_named;
 }
 
 int sandbox_enter_fetcher(int store_fd, int run_fd)
@@ -288,7 +285,10 @@ int sandbox_enter_fetcher(int store_fd, int run_fd)
 	int r;
 
 	look(run_fd, seen);
-	seen_named = look_at_named(run_fd);
+	r = named_paths_read(run_fd, &named);
+	if (r < 0)
+		return r;
+	seen_named = look_at_named();
 	if (!SANITIZED && getrlimit(RLIMIT_DATA, &memory) == 0 && memory.rlim_max > LIMIT_FETCHER_MEMORY) {
 		memory = (struct rlimit){LIMIT_FETCHER_MEMORY, LIMIT_FETCHER_MEMORY};
 		if (setrlimit(RLIMIT_DATA, &memory) < 0)
@@ -296,7 +296,7 @@ int sandbox_enter_fetcher(int store_fd, int run_fd)
 	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fail(errno, "no_new_privs: %s", strerror(errno));
-	r = restrict_files(store_fd, run_fd);
+	r = restrict_files(store_fd);
 	return r < 0 ? r : load(true);
 }
 
