@@ -283,7 +283,7 @@ static int first_url(const struct exchange *x, const struct exchange_want *w, co
 int exchange_run(struct exchange *x, const struct exchange_want *w, char **url,
 		 struct transport_reply *reply)
 {
-	unsigned int n_401 = 0;
+	unsigned int n_401 = 0, n_redirects = 0;
 	bool remembered;
 
 	free(*url);
@@ -316,6 +316,8 @@ int exchange_run(struct exchange *x, const struct exchange_want *w, char **url,
 			keep_target(x, w->digest, *url);
 		if (r != NEXT_AGAIN)
 			return r;
+		if (reply->status / 100 == 3 && ++n_redirects > LIMIT_REDIRECTS)
+			break;
 	}
 	return fail(EPROTO, "%s redirects %s more than %d times", x->host, w->what,
 		    LIMIT_REDIRECTS);

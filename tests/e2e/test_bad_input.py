@@ -273,6 +273,18 @@ class Images(BadCase):
         image = self.lab.registry.push(layout, "armonly")
         self.refused(image, "linux/amd64", "linux/arm64")
 
+    def test_indexes_inside_indexes(self):
+        """LIMIT_INDEX_DEPTH: three, and not one more."""
+        layout = self.lab.layout
+        inner = layout.build("nested", [tiny()], CONFIG)
+        for depth in range(1, 5):
+            index = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [inner]}
+            inner = layout.descriptor(layout.put_json(index), oci.INDEX)
+            layout.tag(f"nested{depth}", inner)
+            if depth <= 3:
+                self.run_ok("run", f"oci:{layout.path}:nested{depth}", "true")
+        self.refused(f"oci:{layout.path}:nested4", "nested deeper than 3")
+
     def test_config_that_lies(self):
         layout = self.lab.layout
         d, diff_id = layout.put_layer(tiny())
