@@ -8,6 +8,7 @@ Checked, for the C files of the source folders:
   names      a module's name is there once in the whole tree, so that it can be the prefix of its functions
   prefixes   a function that other files can call begins with the name of its file
   headers    a header has 120 lines at most
+  limits     docs/security.md has a row for each constant of base/limits.h, and for no other
 
 Usage: check_tree.py [ROOT]
 """
@@ -165,6 +166,13 @@ def check_map(root, modules):
         yield f"README.md: the map misses a module; add: {describe(root, module)}"
 
 
+def check_limits(root):
+    limits = set(re.findall(r"^#define LIMIT_(\w+)", (root / "base/limits.h").read_text(), re.M))
+    rows = set(re.findall(r"^\| ([A-Z_]+) \|", (root / "docs/security.md").read_text(), re.M))
+    for name in sorted(limits ^ rows):
+        yield f"docs/security.md: LIMIT_{name} " + ("has no row" if name in limits else "is not in base/limits.h")
+
+
 def check(root):
     files = sorted(p.relative_to(root) for folder in MAY_USE for p in (root / folder).rglob("*.[ch]"))
     modules = {str(path.with_suffix("")) for path in files}
@@ -177,6 +185,7 @@ def check(root):
             yield f"{path}: a header of {code.count(chr(10))} lines; at most {HEADER_LINES} are allowed"
     yield from check_names(modules)
     yield from check_map(root, modules)
+    yield from check_limits(root)
 
 
 def main():

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/json_field.h"
+#include "base/limits.h"
 #include "base/report.h" /* before cmocka.h, which makes fail() a macro */
 #include "fetch/credentials.h"
 
@@ -166,6 +167,21 @@ static void follows_links_and_refuses_rubbish(void **state)
 	assert_refuses("a.io/x", NULL, -EBADMSG, "home/.docker/config.json is not a JSON object");
 }
 
+/* LIMIT_CREDENTIALS_SIZE */
+static void a_file_may_be_a_mebibyte(void **state)
+{
+	static char text[LIMIT_CREDENTIALS_SIZE + 2];
+
+	(void)state;
+	memset(text, ' ', LIMIT_CREDENTIALS_SIZE);
+	memcpy(text, "{\"auths\":{\"a.io\":{\"auth\":\"dTpsaW5r\"}}}", 38);
+	put("run/containers/auth.json", text, 0600);
+	assert_gives("a.io/x", NULL, "\"link\"");
+	text[LIMIT_CREDENTIALS_SIZE] = ' ';
+	put("run/containers/auth.json", text, 0600);
+	assert_refuses("a.io/x", NULL, -EFBIG, "auth.json");
+}
+
 static void reads_proxies_and_certificates(void **state)
 {
 	char expected[PATH_MAX + 32];
@@ -227,6 +243,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(is_anonymous_when_nothing_is_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(looks_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(follows_links_and_refuses_rubbish, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_file_may_be_a_mebibyte, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_proxies_and_certificates, setup, teardown),
 		cmocka_unit_test_setup_teardown(asks_helpers, setup, teardown),
 	};

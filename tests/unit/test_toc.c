@@ -14,6 +14,7 @@
 #include "base/base64.h"
 #include "base/fd.h"
 #include "base/json_field.h"
+#include "base/limits.h"
 #include "base/report.h" /* before cmocka.h, which makes fail() a macro */
 #include "base/rfc3339.h"
 #include "format/span_table.h"
@@ -193,6 +194,26 @@ static void refuses_what_is_no_table(void **state)
 			fail_msg("%s: %d, not %d (%s)", cases[i].table, r, cases[i].r, text);
 		assert_true(r == 0 || text[0]);
 	}
+}
+
+/* LIMIT_TOC_ENTRY_SIZE */
+static void an_entry_may_be_so_long(void **state)
+{
+	static const char head[] = "{\"version\":1,\"entries\":[{\"name\":\"a\",\"type\":\"reg\"", tail[] = "}]}";
+	const size_t braces = sizeof("{\"version\":1,\"entries\":[") - 1;
+	char *table = malloc(LIMIT_TOC_ENTRY_SIZE + 256);
+
+	(void)state;
+	assert_non_null(table);
+	for (size_t above = 0; above <= 1; above++) {
+		size_t spaces = LIMIT_TOC_ENTRY_SIZE + above - (sizeof(head) - 1 - braces) - 1;
+
+		memcpy(table, head, sizeof(head) - 1);
+		memset(table + sizeof(head) - 1, ' ', spaces);
+		memcpy(table + sizeof(head) - 1 + spaces, tail, sizeof(tail));
+		assert_int_equal(read_all(table), above ? -EFBIG : 0);
+	}
+	free(table);
 }
 
 static struct bytes spans;
@@ -378,6 +399,7 @@ int main(void)
 		cmocka_unit_test(writes_base64_and_crcs),
 		cmocka_unit_test(says_what_an_entry_says),
 		cmocka_unit_test(refuses_what_is_no_table),
+		cmocka_unit_test(an_entry_may_be_so_long),
 		cmocka_unit_test(lays_bodies_out),
 		cmocka_unit_test(refuses_chunks_that_do_not_fit),
 		cmocka_unit_test(annotations_say_where_it_is),

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/report.h" /* before cmocka.h, which makes fail() a macro */
 #include "base/trusted_path.h"
 
@@ -102,6 +103,24 @@ static void links_count_by_who_may_exchange_them(void **state)
 	assert_int_equal(try("leads-out/store", true), -EACCES);
 }
 
+/* LIMIT_SYMLINKS */
+static void forty_links_and_no_more(void **state)
+{
+	char name[16], to[16];
+
+	(void)state;
+	dir("0", geteuid(), getegid(), 0755);
+	for (unsigned int i = 1; i <= LIMIT_SYMLINKS + 1; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		snprintf(to, sizeof(to), "%u", i - 1);
+		assert_return_code(symlink(to, at(name)), errno);
+	}
+	snprintf(to, sizeof(to), "%u/store", LIMIT_SYMLINKS);
+	assert_int_equal(try(to, true), 0);
+	snprintf(to, sizeof(to), "%u/store", LIMIT_SYMLINKS + 1);
+	assert_int_equal(try(to, true), -ELOOP);
+}
+
 static void another_user_owns_no_part_of_the_way(void **state)
 {
 	(void)state;
@@ -159,6 +178,7 @@ int main(void)
 		cmocka_unit_test(a_file_is_none),
 		cmocka_unit_test(others_may_not_write_on_the_way),
 		cmocka_unit_test(links_count_by_who_may_exchange_them),
+		cmocka_unit_test(forty_links_and_no_more),
 		cmocka_unit_test(another_user_owns_no_part_of_the_way),
 		cmocka_unit_test(a_user_with_a_group_of_his_own),
 	};
