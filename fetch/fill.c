@@ -398,6 +398,15 @@ static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number
 	return 0;
 }
 
+/* Whether the pages of [off, end) in the span are there: a start pack brings pages, not whole spans. */
+static bool wanted_present(const struct layer_store *layer, const struct span *span, uint64_t off, uint64_t end)
+{
+	uint64_t from = off > span->off ? off : span->off;
+	uint64_t to = end < span->off + span->size ? end : span->off + span->size;
+
+	return layer_store_present(layer, from, to - from);
+}
+
 static int queue_missing(struct fill *f, struct layer_store *layer, const struct need *need, bool *ret_queued)
 {
 	uint64_t off = need->first_page * LAYER_PAGE, end = off + need->n_pages * LAYER_PAGE;
@@ -411,7 +420,7 @@ static int queue_missing(struct fill *f, struct layer_store *layer, const struct
 		if (span_table_at(t, off, &i) < 0)
 			return span_table_is_foreign(t) ? 0 : -EBADMSG;
 		span_table_get(t, i, &span);
-		if (span.off < end && !layer_store_has_span(layer, i)) {
+		if (span.off < end && !layer_store_has_span(layer, i) && !wanted_present(layer, &span, off, end)) {
 			r = queue_span(f, layer, need->number, i);
 			*ret_queued = true;
 		}
