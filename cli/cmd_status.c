@@ -65,15 +65,18 @@ static int print_images(struct json_object *answer)
 static int print_status(const struct session *s, struct json_object *answer)
 {
 	char present[HUMAN_SIZE], fetched[HUMAN_SIZE], uptime[HUMAN_SIZE];
-	const char *channel = "unknown";
+	const char *channel = "unknown", *waiting = "";
 
 	(void)json_field_string(answer, "channel", &channel);
+	(void)json_field_string(answer, "waiting", &waiting);
 	printf("supervisor   pid %" PRIu64 ", up for %s\n", number(answer, "supervisor_pid"),
 	       human_duration(number(answer, "uptime_seconds"), uptime));
 	printf("server       pid %" PRIu64 ", channel %s, %" PRIu64 " parked reads\n", number(answer, "server_pid"),
 	       channel, number(answer, "parked_reads"));
 	printf("fetcher      pid %" PRIu64 ", %s fetched in %" PRIu64 " requests\n", number(answer, "fetcher_pid"),
 	       human_bytes(number(answer, "bytes_fetched"), fetched), number(answer, "requests"));
+	if (*waiting)
+		printf("waiting      reads wait: %s\n", waiting);
 	printf("store        %s, %s here\n", s->store->store_path, human_bytes(number(answer, "bytes_present"), present));
 	printf("run dir      %s\n", s->store->run_path);
 	return print_images(answer);

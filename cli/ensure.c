@@ -23,6 +23,8 @@ void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static
 		{"pull", 0, OPTION_TEXT, &o->pull, "WHEN", "ask the registry: missing (default), always, never"},
 		{"trust", 0, OPTION_TEXT, &o->trust, "WHOM", "whose tables of layers count: repository (default), pinned"},
 		{"require-lazy", 0, OPTION_FLAG, &o->require_lazy, NULL, "fail rather than download whole layers first"},
+		{"offline", 0, OPTION_FLAG, &o->offline, NULL, "open no connection: what is not here fails at once"},
+		{"read-timeout", 0, OPTION_TEXT, &o->read_timeout, "SEC", "how long reads wait for a registry that is away (600)"},
 		{"quiet", 'q', OPTION_FLAG, &o->quiet, NULL, "no progress"},
 		{"authfile", 0, OPTION_TEXT, &o->credentials.authfile, "FILE", "credentials, as podman and docker keep them"},
 		{"creds", 0, OPTION_TEXT, &o->credentials.creds, "USER:PASS", "credentials for this registry"},
@@ -92,6 +94,19 @@ static int check_trust(const char *trust)
 			    "pinned (nothing but what the manifest names by digest)", trust);
 }
 
+static int add_read_timeout(struct json_object *o, const char *text)
+{
+	char *end;
+	long n;
+
+	if (!text)
+		return 0;
+	n = strtol(text, &end, 10);
+	if (*end || end == text || n < 1 || n > 7 * 86400)
+		return fail(EINVAL, "--read-timeout=%s: it is a number of seconds, at most a week", text);
+	return json_object_object_add(o, "read_timeout", json_object_new_int64(n)) < 0 ? -ENOMEM : 0;
+}
+
 static int add_flag(struct json_object *o, const char *key, bool on)
 {
 	return on && json_object_object_add(o, key, json_object_new_boolean(1)) < 0 ? -ENOMEM : 0;
@@ -139,6 +154,8 @@ static int make_request(const struct reference *ref, const struct ensure_options
 	struct platform platform;
 	int r = check_pull(options->pull);
 
+	if (r == 0 && options->offline && options->pull && strcmp(options->pull, "always") == 0)
+		r = fail(EINVAL, "--offline and --pull=always exclude each other");
 	if (r == 0)
 		r = check_trust(options->trust);
 	if (r == 0 && options->platform)
@@ -147,11 +164,15 @@ static int make_request(const struct reference *ref, const struct ensure_options
 		return r;
 	if (!o || add_text(o, "op", "ensure") < 0 || add_text(o, "reference", reference_text(ref, text)) < 0 ||
 	    add_text(o, "platform", options->platform) < 0 ||
-	    add_text(o, "pull", options->pull ? options->pull : "missing") < 0 ||
+	    add_text(o, "pull", options->offline ? "never" : options->pull ? options->pull : "missing") < 0 ||
+	    add_flag(o, "offline", options->offline) < 0 ||
 	    add_text(o, "until", until == ENSURE_IMAGE ? "image" : "manifest") < 0 ||
 	    add_text(o, "trust", options->trust) < 0 || add_flag(o, "require_lazy", options->require_lazy) < 0 ||
 	    add_flag(o, "whole", options->whole) < 0 || add_command(o, options) < 0)
 		return -ENOMEM;
+	r = add_read_timeout(o, options->read_timeout);
+	if (r < 0)
+		return r;
 	/* Always: without events a long download would look like a server that hangs. */
 	if (json_object_object_add(o, "progress", json_object_new_boolean(1)) < 0)
 		return -ENOMEM;

@@ -38,6 +38,8 @@ struct ensure_options {
 	const char *pull;     /* --pull: "missing" (also NULL), "always", "never" */
 	const char *trust;    /* --trust: "repository" (also NULL), "pinned" */
 	bool require_lazy;    /* rather fail than stream a layer that is not small */
+	const char *read_timeout; /* --read-timeout: seconds that reads wait for bytes whose host is away; NULL: as it is */
+	bool offline;	      /* --offline: what is not here is not asked for, and its reads fail */
 	bool whole;	      /* every byte of the layers, verified against the image config */
 	const char *entrypoint; /* --entrypoint, or NULL: the image's own */
 	char *const *command;	/* what stands behind the image, or NULL: together they choose the start pack */
@@ -87,6 +89,6 @@ int ensure_read_blob(const struct store *s, const struct digest *d, size_t max, 
 void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16]);
 
 /* Options that every such command shares; see cli/options.h. Values behind `o` are borrowed from argv:
- * --platform --pull --trust --require-lazy -q/--quiet --authfile --creds --plain-http --tls-verify. */
-#define ENSURE_N_OPTIONS 9
+ * --platform --pull --trust --require-lazy --offline --read-timeout -q/--quiet --authfile --creds --plain-http --tls-verify. */
+#define ENSURE_N_OPTIONS 11
 void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static ENSURE_N_OPTIONS]);

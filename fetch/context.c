@@ -12,6 +12,8 @@
 #include "base/report.h"
 #include "fetch/transport.h"
 
+#define READ_TIMEOUT 600 /* seconds */
+
 #define SERVER_MS 1000
 #define BUDGET_MAX (UINT64_C(20) << 30)
 
@@ -39,6 +41,7 @@ int context_new(const struct fetcher_setup *setup, struct context **ret)
 	c->store = setup->store;
 	c->numbers = setup->numbers;
 	c->budget = setup->budget ? setup->budget : default_budget(setup->store);
+	c->read_timeout = READ_TIMEOUT;
 	c->n_cores = cores < 1 ? 1 : (unsigned int)cores;
 	pthread_mutex_init(&c->store_lock, NULL);
 	pthread_rwlock_init(&c->ensure_lock, NULL);

@@ -30,6 +30,8 @@ struct context {
 	struct holds *holds;
 	struct lazy_packs *packs; /* start packs on their way */
 	unsigned int n_cores;
+	atomic_bool offline; /* nothing is asked of any registry: what a command said last */
+	_Atomic uint32_t read_timeout; /* seconds that readers wait for a host that is away: what a command said last */
 	uint64_t budget; /* bytes of the disk; UINT64_MAX: none */
 	pthread_mutex_t store_lock; /* numbering, evicting and removing: one at a time; guards pending */
 	struct pending *pending;

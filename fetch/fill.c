@@ -25,6 +25,8 @@
 #define WORKERS 8u
 #define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
 #define WORKER_STACK (512u << 10)
+#define AGAIN_MS 250	  /* the first pause after a host could not be reached; each is twice the last, */
+#define AGAIN_MAX_MS 5000 /* up to this */
 
 struct item {
 	struct item *next;
@@ -32,14 +34,18 @@ struct item {
 	uint32_t number; /* of the layer */
 	size_t span; /* the first of its unit */
 	bool taken; /* a worker has it */
+	int64_t again; /* not before (clock_ms()): its host could not be reached */
+	int64_t deadline; /* of the readers' patience with that, 0: it was not tried yet */
+	unsigned int tries;
 };
 
 struct fill {
 	struct context *context;
-	pthread_mutex_t lock; /* guards the next three */
-	pthread_cond_t more;
+	pthread_mutex_t lock; /* guards the next four */
+	pthread_cond_t more; /* by the monotonic clock */
 	struct item *items; /* oldest first */
 	unsigned int n_workers;
+	char waiting[FILL_WAITING_SIZE]; /* why the last one has to be tried again */
 	_Atomic uint64_t spans, bytes;
 };
 
@@ -206,12 +212,19 @@ static bool is_down(struct fill *f, const char *source_name)
 	return get_source(f, source_name, &source) == 0 && source_is_down(source);
 }
 
-/* Each once, those that are down last; only when none has it now is it worth waiting for one. */
+/* What a network or a registry that comes back mends. */
+static bool passes(int r)
+{
+	return r == -EHOSTUNREACH || r == -ECONNREFUSED || r == -ETIMEDOUT || r == -EAGAIN || r == -EPROTO;
+}
+
+/* Each once, those that are down last; only when none has it now is it worth waiting for one. A source that has answered
+ * what no waiting mends decides. */
 static int get_from_any(struct fill *f, char *const *names, size_t n, const struct way *w)
 {
 	int64_t deadline = clock_ms() + PATIENCE_MS;
 	bool down[LAYER_SOURCES_MAX];
-	int r = -ENOENT;
+	int r = -ENOENT, answered = 0;
 
 	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
 		down[i] = is_down(f, names[i]);
@@ -219,12 +232,14 @@ static int get_from_any(struct fill *f, char *const *names, size_t n, const stru
 		for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
 			if (down[i] == last && (r = get_span(f, names[i], w, true)) == 0)
 				return 0;
-	for (size_t i = 0; i < n && (i == 0 || clock_ms() < deadline); i++) {
-		r = get_span(f, names[i], w, false);
+	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX && (i == 0 || clock_ms() < deadline); i++) {
+		r = get_span(f, names[i], w, down[i]);
 		if (r == 0)
-			break;
+			return 0;
+		if (!passes(r) && !answered)
+			answered = r;
 	}
-	return r;
+	return answered ? answered : r;
 }
 
 static int get_and_put(struct fill *f, const char *key, char *const *names, size_t n, const struct way *w)
@@ -252,6 +267,9 @@ static int fill_unit(struct fill *f, const struct item *item, const struct span_
 	span_table_get(layer_store_spans(item->layer), unit->first, &first);
 	if (!span_table_comes_back(&first))
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, first.off);
+	if (atomic_load(&f->context->offline))
+		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing, and nothing may be asked of a registry (--offline)",
+			    key, first.off);
 	r = layer_sources_get(f->context->store, key, &names, &n);
 	if (r < 0 || n == 0)
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and no registry is known to have them; "
@@ -311,28 +329,87 @@ static void remove_item(struct fill *f, struct item *item)
 	free(item);
 }
 
+/* The next one whose time has come. Waits when there is none. The lock is held. */
+static struct item *next_item(struct fill *f)
+{
+	for (;;) {
+		int64_t now = clock_ms(), soonest = INT64_MAX;
+
+		for (struct item *i = f->items; i; i = i->next) {
+			if (!i->taken && i->again <= now)
+				return i;
+			if (!i->taken && i->again < soonest)
+				soonest = i->again;
+		}
+		if (soonest == INT64_MAX) {
+			pthread_cond_wait(&f->more, &f->lock);
+		} else {
+			const struct timespec until = {soonest / 1000, soonest % 1000 * 1000000};
+
+			pthread_cond_timedwait(&f->more, &f->lock, &until);
+		}
+	}
+}
+
+static int try_item(struct fill *f, struct item *item, const struct span_unit *unit, char text[static REPORT_TEXT_SIZE])
+{
+	struct span_unit missing;
+	char *outer;
+	int r;
+
+	span_unit_missing(item->layer, unit, &missing);
+	outer = report_capture(text);
+	r = missing.n ? fill_unit(f, item, &missing) : 0;
+	report_capture_again(outer);
+	return r;
+}
+
+/* Whether the readers of an item that failed wait on; the worker does not: the next span may have another host. */
+static bool try_again(struct fill *f, struct item *item, int r, const char *text)
+{
+	int64_t now = clock_ms(), pause = item->tries < 5 ? AGAIN_MS << item->tries : AGAIN_MAX_MS;
+	const uint64_t patience_ms = 1000 * (uint64_t)atomic_load(&f->context->read_timeout);
+
+	if (!passes(r))
+		return false;
+	pthread_mutex_lock(&f->lock);
+	if (item->deadline == 0) {
+		item->deadline = now + (int64_t)patience_ms;
+		report_note("readers wait, at most %" PRIu64 " seconds: %s", patience_ms / 1000, text);
+	}
+	if (now >= item->deadline) {
+		pthread_mutex_unlock(&f->lock);
+		return false;
+	}
+	snprintf(f->waiting, sizeof(f->waiting), "%s", text);
+	item->tries++;
+	item->again = now + pause < item->deadline ? now + pause : item->deadline;
+	item->taken = false;
+	pthread_cond_signal(&f->more);
+	pthread_mutex_unlock(&f->lock);
+	return true;
+}
+
 static void *work(void *argument)
 {
 	struct fill *f = argument;
 
-	pthread_mutex_lock(&f->lock);
 	for (;;) {
-		struct item *item = f->items;
-		struct span_unit unit, missing;
-		struct item done;
+		char text[REPORT_TEXT_SIZE] = "";
+		struct span_unit unit;
+		struct item *item, done;
 		int r;
 
-		while (item && item->taken)
-			item = item->next;
-		if (!item) {
-			pthread_cond_wait(&f->more, &f->lock);
-			continue;
-		}
+		pthread_mutex_lock(&f->lock);
+		item = next_item(f);
 		item->taken = true;
 		pthread_mutex_unlock(&f->lock);
 		span_unit_of(layer_store_spans(item->layer), item->span, &unit);
-		span_unit_missing(item->layer, &unit, &missing);
-		r = missing.n ? fill_unit(f, item, &missing) : 0;
+		r = try_item(f, item, &unit, text);
+		if (r < 0 && try_again(f, item, r, text))
+			continue;
+		if (r < 0)
+			report_note("%s", text[0] ? text : strerror(-r)); /* the log */
 		done = (struct item){.layer = layer_store_again(item->layer), .number = item->number};
 		/* Out of the queue before the answer: who asks after it must not find the old item. */
 		pthread_mutex_lock(&f->lock);
@@ -340,7 +417,6 @@ static void *work(void *argument)
 		pthread_mutex_unlock(&f->lock);
 		answer_unit(f, &done, &unit, r);
 		layer_store_free(&done.layer);
-		pthread_mutex_lock(&f->lock);
 	}
 	return NULL;
 }
@@ -361,12 +437,15 @@ static void start_worker(struct fill *f)
 int fill_new(struct context *c, struct fill **ret)
 {
 	struct fill *f = calloc(1, sizeof(*f));
+	pthread_condattr_t monotonic;
 
 	if (!f)
 		return -ENOMEM;
 	f->context = c;
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->more, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&f->more, &monotonic);
 	*ret = f;
 	return 0;
 }
@@ -461,4 +540,15 @@ void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes)
 {
 	*ret_spans = f->spans;
 	*ret_bytes = f->bytes;
+}
+
+void fill_waiting(struct fill *f, char ret[static FILL_WAITING_SIZE])
+{
+	bool any = false;
+
+	pthread_mutex_lock(&f->lock);
+	for (struct item *i = f->items; i && !any; i = i->next)
+		any = i->tries > 0;
+	snprintf(ret, FILL_WAITING_SIZE, "%s", any ? f->waiting : "");
+	pthread_mutex_unlock(&f->lock);
 }

@@ -20,3 +20,7 @@ void fill_need(struct fill *f, const struct need *need);
 
 /* Spans fetched and bytes of them since the start. */
 void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes);
+
+/* Why spans that readers wait for have to be tried again; "" when there are none. */
+#define FILL_WAITING_SIZE 512
+void fill_waiting(struct fill *f, char ret[static FILL_WAITING_SIZE]);

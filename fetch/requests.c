@@ -168,6 +168,18 @@ static int make_image(const struct request *q, struct image *image, struct sourc
 	return r;
 }
 
+/* What of an image's command holds for the reads of its container, too. */
+static void set_network(struct context *c, struct json_object *o)
+{
+	uint64_t seconds;
+	int offline = 0;
+
+	json_field_bool(o, "offline", &offline);
+	atomic_store(&c->offline, offline);
+	if (json_field_u64(o, "read_timeout", &seconds) == 0 && seconds > 0 && seconds <= UINT32_MAX)
+		atomic_store(&c->read_timeout, (uint32_t)seconds);
+}
+
 static int op_ensure(struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
@@ -188,6 +200,7 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	json_field_object(q->o, "access", &access);
 	listener.wanted = progress;
 	get_how(q->o, &how);
+	set_network(c, q->o);
 	r = requests_reference(q->o, &ref);
 	if (r == 0)
 		r = get_want(q->o, &ref, &want);
@@ -266,6 +279,7 @@ static int op_status(const struct request *q, struct json_object *answer)
 	struct transport_counters counters;
 	struct json_object *images;
 	uint64_t present = 0, spans, bytes;
+	char waiting[FILL_WAITING_SIZE];
 	int r = keep_list(c, &images);
 
 	json_object_object_add(answer, "held_by", holds_list(c->holds));
@@ -295,6 +309,8 @@ static int op_status(const struct request *q, struct json_object *answer)
 	add_number(answer, "requests", counters.requests);
 	add_number(answer, "spans_filled", spans);
 	add_number(answer, "span_bytes_filled", bytes);
+	fill_waiting(q->all->fill, waiting);
+	add_text(answer, "waiting", waiting);
 	return 0;
 }
 
@@ -445,6 +461,8 @@ static void replay_request(struct requests *all, struct json_object *o)
 	json_field_string(o, "op", &op);
 	if (strcmp(op, "hold") == 0)
 		op_hold(all, o);
+	if (strcmp(op, "ensure") == 0)
+		set_network(all->context, o);
 	json_field_object(o, "access", &access);
 	if (strcmp(op, "ensure") == 0 && access && requests_reference(o, &ref) == 0)
 		source_table_get(all->context->sources, &ref, access, &source);

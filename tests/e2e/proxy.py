@@ -121,13 +121,14 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 class Proxy:
-    """upstream: "host:port", http. The proxy's own address is .address."""
+    """upstream: "host:port", http. The proxy's own address is .address, on a port of its choice or that of one
+    that was closed."""
 
-    def __init__(self, upstream, rule=None):
+    def __init__(self, upstream, rule=None, port=0):
         self.upstream, self.rule = upstream, rule
         self.seen, self.lock = [], threading.Lock()
         self.go, self.closing, self.stalled = threading.Event(), threading.Event(), threading.Semaphore(0)
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         self.server.proxy = self
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)

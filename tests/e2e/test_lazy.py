@@ -198,6 +198,42 @@ class Ranges(LazyCase):
         self.proxy.rule = None
         self.check_sums(self.run_ok("run", self.image, "sh", "-c", self.SCRIPT).stdout)
 
+    def test_a_registry_that_is_away_for_a_while(self):
+        port = int(self.proxy.address.rsplit(":", 1)[1])
+        self.proxy.close()
+        p = self.lab.start("run", self.image, "sh", "-c", "sha256sum /data/05; sha256sum /data/06")
+        waiting = lambda: self.lab.status()["waiting"]
+        wait_until("a read that waits", waiting)
+        self.assertRegex(waiting(), "no connection")
+        self.assertRegex(self.run_ok("status").stdout, "reads wait: .*no connection")
+        self.assertRegex(self.lab.log(), "readers wait, at most 600 seconds")
+        self.assertIsNone(p.poll())
+        self.proxy = Proxy(self.lab.registry.address, port=port)
+        self.addCleanup(self.proxy.close)
+        out, _ = p.communicate(timeout=DEADLINE)
+        self.assertEqual([line.split()[0] for line in out.decode().splitlines()], [self.sums["05"], self.sums["06"]])
+        self.assertEqual(waiting(), "")
+
+    def test_reads_do_not_wait_for_ever(self):
+        self.proxy.close()
+        p = self.lab.lazyrun("run", "--read-timeout=1", self.image, "cat", "/data/05")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("Input/output", p.stderr)
+        self.assertFails(self.lab.lazyrun("run", "--read-timeout=soon", self.image, "true"), 125, "--read-timeout=soon")
+
+    def test_offline(self):
+        """What is here works, what is missing fails at once, and nobody is connected to: for a layout neither."""
+        self.proxy.forget()
+        self.assertEqual(self.run_ok("run", "--offline", self.image, "echo", "here").stdout, "here\n")
+        p = self.lab.lazyrun("run", "--offline", self.image, "cat", "/data/05")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("Input/output", p.stderr)
+        self.assertRegex(self.lab.log(), "--offline")
+        self.assertFails(self.lab.lazyrun("run", "--offline", self.proxy.reference("other"), "true"), 125, "--pull=never|offline")
+        self.assertFails(self.lab.lazyrun("pull", "--offline", "--pull=always", self.image), 125, "exclude")
+        self.assertEqual(self.proxy.seen, [])
+        self.assertTrue(self.run_ok("run", self.image, "sha256sum", "/data/05").stdout.startswith(self.sums["05"]))
+
     def test_a_blob_that_is_gone_is_an_io_error(self):
         self.proxy.rule = lambda r: {"status": 404} if r.is_blob else None
         p = self.lab.lazyrun("run", self.image, "cat", "/data/05")
