@@ -14,13 +14,14 @@
 #include "cli/ensure.h"
 #include "cli/human.h"
 #include "cli/session.h"
+#include "cli/staged.h"
 
 struct convert_options {
 	struct ensure_options ensure;
 	const char *to, *destination;
 };
 
-/* A layout that is not there yet is begun: what is put into it comes from the server. */
+/* A layout that is not there yet is begun. */
 static int make_layout(const struct reference *ref)
 {
 	static const char marker[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -95,6 +96,7 @@ static int run(const struct convert_options *o)
 	_cleanup_(json_field_free) struct json_object *request = NULL, *answer = NULL;
 	_cleanup_(ensure_result_free) struct ensure_result *image = NULL;
 	_cleanup_(store_free) struct store *s = NULL;
+	struct reference to;
 	int r = store_open(NULL, NULL, true, &s);
 
 	if (r == 0)
@@ -103,6 +105,10 @@ static int run(const struct convert_options *o)
 		r = make_request(o, &request);
 	if (r == 0)
 		r = client_request(image->client, request, NULL, &answer);
+	if (r == 0)
+		r = reference_parse(o->destination, &to);
+	if (r == 0)
+		r = staged_move(s, answer, to.path);
 	if (r < 0)
 		return r;
 	print(o, answer);

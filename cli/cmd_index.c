@@ -19,7 +19,7 @@
 #include "cli/human.h"
 #include "cli/program.h"
 #include "cli/session.h"
-#include "fetch/layout_put.h"
+#include "cli/staged.h"
 
 #define TERM_MS 10000 /* after SIGTERM, before SIGKILL */
 
@@ -201,24 +201,6 @@ static void print(const struct index_options *o, struct json_object *answer)
 		       image ? (double)pack * 100 / (double)image : 0.0);
 }
 
-/* Beside a layout, the fetcher made the artifact in the store: it writes nowhere else. */
-static int move_staged(const struct store *s, const struct index_options *o, struct json_object *answer)
-{
-	const char *staged, *name;
-	struct reference ref;
-	int r;
-
-	if (json_field_string(answer, "staged", &staged) < 0)
-		return 0;
-	r = reference_parse(o->ensure.image, &ref);
-	if (r == 0)
-		r = layout_put_all(staged, ref.path);
-	name = strrchr(staged, '/');
-	if (name)
-		fd_remove_tree(s->tmp_fd, name + 1);
-	return r;
-}
-
 static int run(const struct index_options *o)
 {
 	_cleanup_(json_field_free) struct json_object *answer = NULL;
@@ -233,7 +215,7 @@ static int run(const struct index_options *o)
 	if (r == 0)
 		r = ask(image->client, o, "index", &answer);
 	if (r == 0)
-		r = move_staged(s, o, answer);
+		r = staged_move(s, answer, image->reference.path);
 	if (r < 0)
 		return r;
 	print(o, answer);

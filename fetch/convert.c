@@ -17,6 +17,7 @@
 #include "base/report.h"
 #include "cache/blob_store.h"
 #include "fetch/image.h"
+#include "fetch/layout_put.h"
 #include "fetch/push.h"
 #include "format/chunk_pack.h"
 
@@ -29,6 +30,7 @@ struct convert {
 	uint32_t connection;
 	struct image *image;
 	struct source *to;
+	struct source *staged; /* a layout in the store, in place of the user's */
 	struct reference to_ref;
 	enum toc_kind kind;
 	struct chunk_packed *layers;
@@ -41,6 +43,7 @@ struct convert {
 static void convert_free(struct convert *v)
 {
 	image_free(&v->image);
+	source_free(&v->staged);
 	free(v->layers);
 }
 
@@ -238,12 +241,12 @@ static int push_all(struct convert *v, struct digest *ret)
 		      -ENOMEM;
 }
 
-static int begin(struct convert *v, struct json_object *o)
+static int begin(struct convert *v, struct json_object *o, struct json_object *answer)
 {
 	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_WHOLE};
 	const char *reference = "", *destination = "", *to = "";
 	struct json_object *access = NULL;
-	struct reference ref;
+	struct reference ref, staged;
 	int r;
 
 	json_field_string(o, "reference", &reference);
@@ -259,8 +262,16 @@ static int begin(struct convert *v, struct json_object *o)
 	r = reference_parse(reference, &ref);
 	if (r == 0)
 		r = reference_parse(destination, &v->to_ref);
-	if (r == 0)
+	if (r == 0 && v->to_ref.kind == REFERENCE_LAYOUT) {
+		r = layout_put_stage(v->context->store, &staged);
+		if (r == 0)
+			json_object_object_add(answer, "staged", json_object_new_string(staged.path));
+		if (r == 0)
+			r = source_open(v->context->transport, &staged, NULL, &v->staged);
+		v->to = v->staged;
+	} else if (r == 0) {
 		r = source_table_get(v->context->sources, &v->to_ref, access, &v->to);
+	}
 	want.ref = &ref;
 	if (r == 0)
 		r = image_resolve(v->context, &want, NULL, &v->image);
@@ -274,7 +285,7 @@ int convert_image(struct context *c, uint32_t connection, struct json_object *o,
 {
 	_cleanup_(convert_free) struct convert v = {.context = c, .connection = connection};
 	struct digest manifest;
-	int r = begin(&v, o);
+	int r = begin(&v, o, answer);
 
 	for (size_t i = 0; r == 0 && i < v.image->n_layers; i++)
 		r = convert_layer(&v, i);

@@ -148,17 +148,24 @@ int layout_put_manifest(struct layout *l, const char *tag, const char *media_typ
 	return r < 0 ? failed(l, "index.json", -r) : 0;
 }
 
-int layout_put_new(const char *path)
+int layout_put_stage(const struct store *s, struct reference *ret)
 {
 	static const char version[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 	static const char index[] = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\","
 				    "\"manifests\":[]}";
-	_cleanup_(fd_close) int dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = dir_fd < 0 ? -errno : fd_write_file(dir_fd, "index.json", index, strlen(index), 0644);
+	_cleanup_(fd_close) int dir_fd = -1;
+	int r;
 
+	*ret = (struct reference){.kind = REFERENCE_LAYOUT};
+	if (snprintf(ret->path, sizeof(ret->path), "%s/tmp/layout-XXXXXX", s->store_path) >= (int)sizeof(ret->path))
+		return fail(ENAMETOOLONG, "%s: the store's path is too long", s->store_path);
+	if (!mkdtemp(ret->path))
+		return fail(errno, "%s: %s", ret->path, strerror(errno));
+	dir_fd = open(ret->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = dir_fd < 0 ? -errno : fd_write_file(dir_fd, "index.json", index, strlen(index), 0644);
 	if (r == 0)
 		r = fd_write_file(dir_fd, "oci-layout", version, strlen(version), 0644);
-	return r < 0 ? fail(-r, "%s: %s", path, strerror(-r)) : 0;
+	return r < 0 ? fail(-r, "%s: %s", ret->path, strerror(-r)) : 0;
 }
 
 static int put_named(struct layout *to, int blobs_fd, const char *name)
@@ -206,7 +213,8 @@ static int put_manifests(struct layout *from, struct layout *to)
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct json_object *entry = json_object_array_get_idx(manifests, i);
 		_cleanup_(bytes_free) struct bytes b = {0};
-		const char *text, *type;
+		const char *text, *type, *tag = NULL;
+		struct json_object *annotations;
 		char content_type[128];
 		struct digest digest, is;
 
@@ -215,10 +223,12 @@ static int put_manifests(struct layout *from, struct layout *to)
 			r = json_field_string(entry, "mediaType", &type);
 		if (r == 0)
 			r = digest_parse(text, strlen(text), &digest);
+		if (json_field_object(entry, "annotations", &annotations) == 0)
+			json_field_string(annotations, REF_NAME, &tag);
 		if (r == 0)
 			r = layout_get_manifest(from, NULL, &digest, &b, content_type, &is);
 		if (r == 0)
-			r = layout_put_manifest(to, NULL, type, b.data, b.size, &digest);
+			r = layout_put_manifest(to, tag, type, b.data, b.size, &digest);
 	}
 	return r;
 }

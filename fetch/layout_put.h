@@ -10,13 +10,15 @@
 
 #include <stdbool.h>
 
+#include "cache/store.h"
 #include "fetch/layout.h"
 #include "fetch/transport.h"
+#include "format/reference.h"
 
-/* Makes an empty directory a layout of nothing. */
-int layout_put_new(const char *path);
-
-/* Puts all blobs and manifests of one layout into another, without tags. Both are paths. */
+/* The user's layout may lie anywhere, and the fetcher writes in the store alone: it makes a layout of nothing there
+ * (*ret is its reference), which a command then moves: layout_put_all() puts all blobs, manifests and tags of `from`
+ * into `to`, both paths. */
+int layout_put_stage(const struct store *s, struct reference *ret);
 int layout_put_all(const char *from, const char *to);
 
 /* Puts a blob there, checked, unless it is there already (*ret_written false). */

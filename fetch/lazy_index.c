@@ -375,22 +375,16 @@ static int push(struct made *m, struct source *to, const struct bytes *manifest,
 	return r < 0 ? r : referrers_push(to, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
 }
 
-/* The user's layout may lie anywhere, and the fetcher writes in the store alone: the command moves it from there. */
 static int push_to_layout(struct made *m, const struct bytes *manifest, uint64_t *sent, struct json_object *answer)
 {
 	_cleanup_(source_free) struct source *to = NULL;
-	struct reference ref = {.kind = REFERENCE_LAYOUT};
-	int r;
+	struct reference ref;
+	int r = layout_put_stage(m->context->store, &ref);
 
-	if (snprintf(ref.path, sizeof(ref.path), "%s/tmp/layout-XXXXXX", m->context->store->store_path) >=
-	    (int)sizeof(ref.path))
-		return fail(ENAMETOOLONG, "%s: the store's path is too long", m->context->store->store_path);
-	if (!mkdtemp(ref.path))
-		return fail(errno, "%s: %s", ref.path, strerror(errno));
+	if (r < 0)
+		return r;
 	json_object_object_add(answer, "staged", json_object_new_string(ref.path));
-	r = layout_put_new(ref.path);
-	if (r == 0)
-		r = source_open(m->context->transport, &ref, NULL, &to);
+	r = source_open(m->context->transport, &ref, NULL, &to);
 	return r < 0 ? r : push(m, to, manifest, sent);
 }
 

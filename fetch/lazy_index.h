@@ -22,6 +22,6 @@ struct lazy_index_how {
 
 /* The answer gets "artifact", "pushed", "layers", "image_size", and sizes: "index_size", "spans_size", "windows_size",
  * "pack_size". Beside a layout, the artifact is put into a layout of its own in the store, "staged", which the caller
- * moves (layout_put_move()). */
+ * moves (layout_put_all()). */
 int lazy_index(struct context *c, struct source *source, const struct image *image, const struct lazy_index_how *how,
 	       struct json_object *answer);
