@@ -243,6 +243,7 @@ static bool answer_known(struct request *q, struct json_object *answer)
 	json_field_string(q->o, "until", &until);
 	if (strcmp(op, "ensure") != 0 || strcmp(until, "image") != 0)
 		return false;
+	set_network(c, q->o);
 	json_field_object(q->o, "access", &access);
 	get_how(q->o, &how);
 	report_capture(text);
