@@ -202,7 +202,7 @@ class Ranges(LazyCase):
         port = int(self.proxy.address.rsplit(":", 1)[1])
         self.proxy.close()
         p = self.lab.start("run", self.image, "sh", "-c", "sha256sum /data/05; sha256sum /data/06")
-        waiting = lambda: self.lab.status()["waiting"]
+        waiting = lambda: self.lab.status().get("waiting")  # none before there is a server
         wait_until("a read that waits", waiting)
         self.assertRegex(waiting(), "no connection")
         self.assertRegex(self.run_ok("status").stdout, "reads wait: .*no connection")
