@@ -57,8 +57,8 @@ static void sweep(int directory_fd)
 		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 			continue;
 		snprintf(cgroup, sizeof(cgroup), "lazyrun/%s", d->d_name);
-		cgroup_sweep(cgroup); /* its command was killed before it could */
-		fd_remove_tree(directory_fd, d->d_name);
+		if (cgroup_sweep(cgroup)) /* its command was killed before it could */
+			fd_remove_tree(directory_fd, d->d_name);
 	}
 	closedir(dir);
 }

@@ -221,23 +221,31 @@ void cgroup_remove(struct cgroup *cg)
 	}
 }
 
-void cgroup_sweep(const char *path)
+/* Is it gone? */
+static bool remove_group(int dir_fd, const char *path)
+{
+	return unlinkat(dir_fd, path, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENOTDIR;
+}
+
+bool cgroup_sweep(const char *path)
 {
 	_cleanup_(fd_close) int root_fd = open(CGROUP_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int list_fd = root_fd < 0 ? -1 : openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
 	struct dirent *d;
+	bool gone;
 
 	if (!dir)
-		return;
-	unlinkat(root_fd, path, AT_REMOVEDIR);
+		return true;
+	gone = remove_group(root_fd, path);
 	while ((d = readdir(dir))) {
 		char below[600];
 
 		if (d->d_name[0] == '.' || d->d_type != DT_DIR)
 			continue;
 		snprintf(below, sizeof(below), "%s/%s", d->d_name, path);
-		unlinkat(root_fd, below, AT_REMOVEDIR);
+		gone = remove_group(root_fd, below) && gone;
 	}
 	closedir(dir);
+	return gone;
 }

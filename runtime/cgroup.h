@@ -44,5 +44,5 @@ int cgroup_join(const struct cgroup *cg);
 /* After the last process is gone. Never fails loudly: a group left behind is empty. */
 void cgroup_remove(struct cgroup *cg);
 
-/* The same by its path, for what a killed process has left. */
-void cgroup_sweep(const char *path);
+/* The same by its path, for what a killed process has left. False: something in it still ends. Never waits. */
+bool cgroup_sweep(const char *path);

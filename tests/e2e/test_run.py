@@ -354,8 +354,11 @@ class Many(RunCase):
         p.kill()
         p.wait()
         wait_until("the end of the container", lambda: not find_sleep(1001), 30)
-        self.run_ok("run", self.image, "true")
-        self.assertEqual(os.listdir(self.lab.store + "/containers"), [])
+
+        def swept():
+            self.run_ok("run", self.image, "true")
+            return os.listdir(self.lab.store + "/containers") == []
+        wait_until("a start that finds the container's last process gone", swept, 30)
         self.assertEqual(glob.glob(f"/sys/fs/cgroup/**/lazyrun/{container}", recursive=True), [])
 
 
