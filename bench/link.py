@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 CHUNK = 16384
+QUEUE = 0.004  # seconds of bytes that wait before the wire
 
 
 class Wire:
@@ -45,8 +46,9 @@ async def pump(reader, writer, wire, delay, first):
             through = wire.slot(loop.time(), len(data))
             queue.put_nowait((through + delay + first, data))
             first = 0
-            # The next bytes of this connection come when these are through: all connections take turns.
-            await asyncio.sleep(max(0, through - loop.time()))
+            # All connections take turns: the next bytes of this one come when these are nearly through. Not later, or
+            # the wire would idle (asyncio sleeps for whole milliseconds).
+            await asyncio.sleep(max(0, through - QUEUE - loop.time()))
     finally:
         queue.put_nowait(None)
         await out
