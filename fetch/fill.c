@@ -2,7 +2,6 @@
 #include "fetch/fill.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,19 +10,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/beneath.h"
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/hash.h"
-#include "base/limits.h"
 #include "base/report.h"
-#include "cache/layer_blob.h"
-#include "cache/layer_sources.h"
+#include "fetch/span_get.h"
 #include "fetch/span_unit.h"
-#include "format/span_decode.h"
 
 #define WORKERS 8u
-#define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
 #define WORKER_STACK (512u << 10)
 #define AGAIN_MS 250	  /* the first pause after a host could not be reached; each is twice the last, */
 #define AGAIN_MAX_MS 5000 /* up to this */
@@ -57,228 +50,14 @@ static void answer(struct fill *f, int flags, const struct need *need)
 		;
 }
 
-/* The layer says which blob it is cut from. Else that is the tar itself: its digest is the diffID, the layer's key. */
-static int find_blob(const struct fill *f, const struct layer_store *layer, struct descriptor *ret)
-{
-	const struct span_table *t = layer_store_spans(layer);
-	char text[DIGEST_TEXT_MAX];
-	struct layer_blob said;
-	struct span at;
-	int r = layer_blob_get(f->context->store, layer_store_key(layer), &said);
-
-	*ret = (struct descriptor){.type = MEDIA_LAYER_TAR, .digest = said.digest, .size = said.size};
-	if (r != -ENOENT)
-		return r < 0 ? fail(-r, "layer %s: its file \"blob\": %s", layer_store_key(layer), strerror(-r)) : 0;
-	snprintf(text, sizeof(text), "sha256:%s", layer_store_key(layer) + strlen("tar-"));
-	r = digest_parse(text, strlen(text), &ret->digest);
-	for (size_t i = span_table_count(t); r == 0 && i > 0; i--) {
-		span_table_get(t, i - 1, &at);
-		if (span_table_comes_back(&at)) {
-			ret->size = at.packed_off + at.packed_size;
-			break;
-		}
-	}
-	return r;
-}
-
-static int get_source(struct fill *f, const char *name, struct source **ret)
-{
-	struct reference ref;
-	int r = reference_parse(name, &ref);
-
-	return r < 0 ? r : source_table_get(f->context->sources, &ref, NULL, ret);
-}
-
-/* One span on its way, or several: then `span` says no more than their packed range. */
-struct way {
-	struct layer_store *layer;
-	struct span_unit unit;
-	struct span span;
-	uint8_t *packed, *plain, *window;
-};
-
-static void way_free(struct way *w)
-{
-	free(w->packed);
-	free(w->plain);
-	free(w->window);
-}
-
-static int way_new(struct layer_store *layer, const struct span_unit *unit, struct way *ret)
-{
-	*ret = (struct way){.layer = layer, .unit = *unit};
-	if (unit->n == 1)
-		span_table_get(layer_store_spans(layer), unit->first, &ret->span);
-	ret->span.packed_off = unit->packed_off;
-	ret->span.packed_size = unit->packed_size;
-	ret->packed = malloc((size_t)ret->span.packed_size + 1);
-	ret->plain = malloc((size_t)ret->span.size + 1);
-	ret->window = malloc(ret->span.window_size + 1);
-	return ret->packed && ret->plain && ret->window ? 0 : -ENOMEM;
-}
-
-/* All windows of a layer together, once: they are a hundredth of it, and readers need them again and again. */
-static int fetch_windows(struct fill *f, struct source *source, int dir_fd, const char *key)
-{
-	_cleanup_(bytes_free) struct bytes windows = {0};
-	struct layer_blob blob;
-	int r = layer_blob_get_windows(f->context->store, key, &blob);
-
-	if (r < 0)
-		return fail(EBADMSG, "layer %s has no windows for its checkpoints; `lazyrun check` mends that", key);
-	r = source_get_blob(source, &(struct descriptor){.digest = blob.digest, .size = blob.size},
-			    LIMIT_LAZY_BLOB_SIZE, &windows);
-	if (r == 0)
-		r = fd_write_file(dir_fd, LAYER_BLOB_WINDOWS, windows.data, windows.size, 0600);
-	return r;
-}
-
-static int read_window(int dir_fd, const struct way *w)
-{
-	_cleanup_(fd_close) int fd = openat(dir_fd, LAYER_BLOB_WINDOWS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	return fd < 0 ? -errno : fd_pread_full(fd, w->window, w->span.window_size, w->span.window_off);
-}
-
-static int get_window(struct fill *f, struct source *source, const struct way *w)
-{
-	const char *key = layer_store_key(w->layer);
-	_cleanup_(fd_close) int dir_fd = -1;
-	struct flight flight = {0};
-	int r;
-
-	if (w->span.window_size == 0)
-		return 0;
-	dir_fd = beneath_cache_open(f->context->store->layers_fd, key, O_RDONLY | O_DIRECTORY, 0);
-	r = dir_fd < 0 ? dir_fd : read_window(dir_fd, w);
-	if (r != -ENOENT)
-		return r;
-	hash_bytes(key, strlen(key), &flight.blob); /* one worker at a time; any digest of the layer's does */
-	context_enter_flight(f->context, &flight);
-	r = read_window(dir_fd, w);
-	if (r == -ENOENT) {
-		r = fetch_windows(f, source, dir_fd, key);
-		if (r == 0)
-			r = read_window(dir_fd, w);
-	}
-	context_leave_flight(f->context, &flight);
-	return r;
-}
-
-/* `once`: others may have it. */
-static int get_span(struct fill *f, const char *source_name, const struct way *w, bool once)
-{
-	const struct span *span = &w->span;
-	struct descriptor blob;
-	struct source *source;
-	int r = find_blob(f, w->layer, &blob);
-
-	if (r == 0)
-		r = get_source(f, source_name, &source);
-	if (r == 0)
-		r = get_window(f, source, w);
-	for (int tries = 0; r == 0 && tries < 2; tries++) {
-		char text[REPORT_TEXT_SIZE], *outer;
-
-		r = (once ? source_try_range : source_get_range)(source, &blob, span->packed_off,
-								 (size_t)span->packed_size, w->packed);
-		if (r < 0)
-			return r;
-		if (w->unit.n > 1) {
-			r = span_unit_put(w->layer, &w->unit, w->packed);
-			if (r != -EBADMSG)
-				return r;
-			r = 0;
-			continue;
-		}
-		if (span->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(span, w->packed, w->plain))
-			continue; /* never decoded */
-		outer = report_capture(text); /* what broke them is what broke their digest */
-		r = span_decode(span, w->packed, w->window, w->plain);
-		report_capture_again(outer);
-		if (r == 0 && span_decode_verify(span, w->packed, w->plain))
-			return 0;
-		r = r == -EBADMSG ? 0 : r;
-	}
-	return r < 0 ? r :
-		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name,
-			    layer_store_key(w->layer), span->packed_off);
-}
-
-static bool is_down(struct fill *f, const char *source_name)
-{
-	struct source *source;
-
-	return get_source(f, source_name, &source) == 0 && source_is_down(source);
-}
-
-/* What a network or a registry that comes back mends. */
-static bool passes(int r)
-{
-	return r == -EHOSTUNREACH || r == -ECONNREFUSED || r == -ETIMEDOUT || r == -EAGAIN || r == -EPROTO;
-}
-
-/* Each once, those that are down last; only when none has it now is it worth waiting for one. A source that has answered
- * what no waiting mends decides. */
-static int get_from_any(struct fill *f, char *const *names, size_t n, const struct way *w)
-{
-	int64_t deadline = clock_ms() + PATIENCE_MS;
-	bool down[LAYER_SOURCES_MAX];
-	int r = -ENOENT, answered = 0;
-
-	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
-		down[i] = is_down(f, names[i]);
-	for (int last = 0; n > 1 && last < 2; last++)
-		for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
-			if (down[i] == last && (r = get_span(f, names[i], w, true)) == 0)
-				return 0;
-	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX && (i == 0 || clock_ms() < deadline); i++) {
-		r = get_span(f, names[i], w, down[i]);
-		if (r == 0)
-			return 0;
-		if (!passes(r) && !answered)
-			answered = r;
-	}
-	return answered ? answered : r;
-}
-
-static int get_and_put(struct fill *f, const char *key, char *const *names, size_t n, const struct way *w)
-{
-	int r = get_from_any(f, names, n, w);
-
-	if (r == 0 && w->unit.n == 1) {
-		r = layer_store_put_span(w->layer, w->unit.first, w->plain);
-		if (r < 0)
-			return fail(-r, "layer %s cannot be written in %s: %s", key, f->context->store->store_path,
-				    strerror(-r));
-	}
-	return r;
-}
-
 static int fill_unit(struct fill *f, const struct item *item, const struct span_unit *unit)
 {
-	_cleanup_(layer_sources_free) char **names = NULL;
-	_cleanup_(way_free) struct way w = {0};
-	const char *key = layer_store_key(item->layer);
 	struct span first;
-	size_t n = 0;
-	int r;
+	int r = span_get(f->context, item->layer, unit);
 
-	span_table_get(layer_store_spans(item->layer), unit->first, &first);
-	if (!span_table_comes_back(&first))
-		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, first.off);
-	if (atomic_load(&f->context->offline))
-		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing, and nothing may be asked of a registry (--offline)",
-			    key, first.off);
-	r = layer_sources_get(f->context->store, key, &names, &n);
-	if (r < 0 || n == 0)
-		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and no registry is known to have them; "
-				 "run lazyrun pull IMAGE", key, first.off);
-	r = way_new(item->layer, unit, &w);
-	if (r == 0)
-		r = get_and_put(f, key, names, n, &w);
 	if (r < 0)
 		return r;
+	span_table_get(layer_store_spans(item->layer), unit->first, &first);
 	number_table_touch(f->context->numbers, item->number, first.off);
 	f->spans += unit->n;
 	f->bytes += unit->packed_size;
@@ -370,7 +149,7 @@ static bool try_again(struct fill *f, struct item *item, int r, const char *text
 	int64_t now = clock_ms(), pause = item->tries < 5 ? AGAIN_MS << item->tries : AGAIN_MAX_MS;
 	const uint64_t patience_ms = 1000 * (uint64_t)atomic_load(&f->context->read_timeout);
 
-	if (!passes(r))
+	if (!span_get_passes(r))
 		return false;
 	pthread_mutex_lock(&f->lock);
 	if (item->deadline == 0) {

@@ -1,0 +1,20 @@
+/* span_get: one span, or a unit of several, from whoever has it into its layer.
+ *
+ * Ownership  Borrows everything.
+ * Units      Spans of the layer; bytes of the blob.
+ * Errors     Reported, naming the layer and what was asked; those that span_get_passes() may be tried again later.
+ * Threads    Any; blocks the calling one. A thread of its own fetches a window beside the span.
+ * Source     docs/design.md, "Our own artifact", "The processes".
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "fetch/context.h"
+#include "fetch/span_unit.h"
+
+/* Fetches, decodes, verifies and writes the spans of `unit`. */
+int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit);
+
+/* Whether a network or a registry that comes back mends this error. */
+bool span_get_passes(int r);
