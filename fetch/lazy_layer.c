@@ -13,6 +13,7 @@
 #include "base/report.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_new.h"
+#include "format/decoder.h"
 #include "format/erofs_read.h"
 #include "format/span_table.h"
 #include "format/zstd_blob.h"
@@ -84,7 +85,7 @@ static int unpack_index(const struct get *g, struct layer_new *layer, struct ero
 	void *index;
 	int r = zstd_blob_size(g->packed.data, g->packed.size, LIMIT_LAYER_INDEX_SIZE, &size);
 
-	if (r == 0 && size > LIMIT_EXPANSION_FREE && size / LIMIT_EXPANSION > g->packed.size)
+	if (r == 0 && decoder_is_bomb(g->packed.size, size))
 		r = -EFBIG;
 	if (r < 0 || size == 0)
 		return broken(g->source, "layer index", g->blob);

@@ -44,7 +44,7 @@ static int check_expansion(const struct packed_side *p)
 
 	if (plain > LIMIT_LAYER_FILE_SIZE)
 		return fail(EFBIG, "it unpacks to more than %" PRIu64 " bytes", (uint64_t)LIMIT_LAYER_FILE_SIZE);
-	if (plain > LIMIT_EXPANSION_FREE && plain / LIMIT_EXPANSION > p->have)
+	if (decoder_is_bomb(p->have, plain))
 		return fail(EFBIG, "it unpacks to more than %u times its size: this is not an honest image",
 			    LIMIT_EXPANSION);
 	return 0;

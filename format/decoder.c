@@ -72,6 +72,11 @@ void decoder_free(struct decoder **d)
 	*d = NULL;
 }
 
+bool decoder_is_bomb(uint64_t packed, uint64_t plain)
+{
+	return plain > LIMIT_EXPANSION_FREE && (plain - 1) / LIMIT_EXPANSION >= packed; /* plain > packed * LIMIT_EXPANSION */
+}
+
 int decoder_new(enum decoder_kind kind, struct decoder **ret)
 {
 	_cleanup_(decoder_free) struct decoder *d = calloc(1, sizeof(*d));

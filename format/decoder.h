@@ -19,6 +19,9 @@ enum decoder_kind {
 	DECODER_ZSTD,
 };
 
+/* Whether so many plain bytes are more than an honest stream of `packed` bytes holds: a bomb. */
+bool decoder_is_bomb(uint64_t packed, uint64_t plain);
+
 struct decoder;
 
 int decoder_new(enum decoder_kind kind, struct decoder **ret);

@@ -48,6 +48,8 @@ static int wrong(const struct building *g, const char *what)
 	return fail(EBADMSG, "its table of contents is broken: the content of \"%s\" %s", g->path, what);
 }
 
+static_assert(LIMIT_TOC_CHUNKS >= LIMIT_TOC_SIZE / 64, "a chunk names its digest in 64 digits: the table's size bounds them first");
+
 static int grow(void **list, size_t n, size_t *capacity, size_t size)
 {
 	size_t more = *capacity ? *capacity * 2 : 1024;

@@ -182,6 +182,17 @@ class Fake(Push):
         fake.rule("referrers", "headers", headers={"Link": f'</v2/a/b/referrers/{subject}>; rel="next"'})
         self.bad(get(fake.host, "referrers", subject, "-"), 27, "pages")  # EFBIG: round and round
 
+    def test_as_many_pages_as_are_allowed(self):
+        """LIMIT_REFERRERS_PAGES is 64; a page has one entry here."""
+        fake = RegistryFake(referrers_page=1).start()
+        self.addCleanup(fake.close)
+        subject = self.subject(fake.host)
+        for n in range(65):
+            if n >= 63:  # below and at the line
+                self.assertEqual(len(self.referrers(fake.host, subject)), n)
+            self.good(self.refer(fake.host, subject, n)[0])
+        self.bad(get(fake.host, "referrers", subject, "-"), 27, "64 pages")
+
 
 class Docker(Push):
     def test_story(self):

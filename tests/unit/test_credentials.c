@@ -231,6 +231,17 @@ static void asks_helpers(void **state)
 	assert_refuses("f.io/x", NULL, -EIO, "status 3");
 	assert_refuses("l.io/x", NULL, -EFBIG, "docker-credential-long answered more");
 	assert_refuses("m.io/x", NULL, -ENOENT, "docker-credential-missing for m.io");
+	for (int above = -1; above <= 1; above++) { /* LIMIT_HELPER_OUTPUT_SIZE */
+		char script[256];
+
+		snprintf(script, sizeof(script), "#!/bin/sh\nprintf '%%-*s' %d '{\"Username\":\"u\",\"Secret\":\"s\"}'\n",
+			 (int)LIMIT_HELPER_OUTPUT_SIZE + above);
+		put("bin/docker-credential-long", script, 0700);
+		if (above > 0)
+			assert_refuses("l.io/x", NULL, -EFBIG, "docker-credential-long answered more");
+		else
+			assert_gives("l.io/x", NULL, "\"username\": \"u\"");
+	}
 	put("run/containers/auth.json", "{\"auths\":{\"z.io\":{}},\"credsStore\":\"good\"}", 0600);
 	assert_gives("z.io/x", NULL, "{ \"z.io\": { \"username\": \"z.io\"");
 	put("run/containers/auth.json", "{\"credsStore\":\"missing\"}", 0600);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/report.h" /* before cmocka.h, which makes fail() a macro */
 #include "format/lazy_artifact.h"
 
@@ -150,6 +151,76 @@ static void refuses_what_lies(void **state)
 	}
 }
 
+static int parse_quietly(const struct bytes *b)
+{
+	struct lazy_artifact *a = NULL;
+	char text[REPORT_TEXT_SIZE];
+	int r;
+
+	report_capture(text);
+	r = lazy_artifact_parse(b->data, b->size, "it", &a);
+	report_capture(NULL);
+	lazy_artifact_free(&a);
+	return r;
+}
+
+/* An artifact with so many start packs, of a command with so many bytes, and the one blob of its layer so large. */
+static int try_sizes(size_t n_packs, size_t command_size, uint64_t index, uint64_t spans, uint64_t windows)
+{
+	struct lazy_artifact_layer layer = {.layer = digest_of(1), .index = {digest_of(2), index}, .spans = {digest_of(3), spans},
+					    .windows = {digest_of(4), windows}};
+	struct lazy_artifact_pack packs[LIMIT_PACKS + 1];
+	_cleanup_(fd_free_memory) char *command = malloc(command_size + 1);
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct lazy_artifact a = {.subject = digest_of(9), .subject_size = 1, .subject_type = "a/b", .created = "",
+				  .layers = &layer, .n_layers = 1, .packs = packs, .n_packs = n_packs};
+
+	assert_non_null(command);
+	memset(command, 'x', command_size);
+	memcpy(command, "[\"", 2);
+	strcpy(command + command_size - 2, "\"]");
+	for (size_t i = 0; i < n_packs; i++)
+		packs[i] = (struct lazy_artifact_pack){.blob = blob_of((uint8_t)(10 + i)), .head = digest_of(5), .head_size = 40,
+						       .command = command};
+	assert_int_equal(lazy_artifact_build(&a, &b), 0);
+	return parse_quietly(&b);
+}
+
+/* LIMIT_PACKS, LIMIT_COMMAND_SIZE, LIMIT_LAZY_BLOB_SIZE: below, at and above the line */
+static void limits(void **state)
+{
+	const uint64_t most = LIMIT_LAZY_BLOB_SIZE;
+
+	(void)state;
+	for (int above = -1; above <= 1; above++) {
+		const int too_large = above > 0 ? -EFBIG : 0;
+		const uint64_t size = most + (uint64_t)(int64_t)above;
+
+		assert_int_equal(try_sizes((size_t)((int)LIMIT_PACKS + above), 10, 1, 1, 1), too_large);
+		assert_int_equal(try_sizes(1, (size_t)((int)LIMIT_COMMAND_SIZE + above), 1, 1, 1), above > 0 ? -EBADMSG : 0);
+		assert_int_equal(try_sizes(0, 10, size, 1, 1), too_large);
+		assert_int_equal(try_sizes(0, 10, 1, size, 1), too_large);
+		assert_int_equal(try_sizes(0, 10, 1, 1, size), too_large);
+	}
+}
+
+/* LIMIT_COMMAND_SIZE: what is recorded */
+static void a_command_has_a_limit(void **state)
+{
+	static char word[LIMIT_COMMAND_SIZE + 2];
+	char *argv[] = {word, NULL};
+
+	(void)state;
+	for (int above = -1; above <= 1; above++) {
+		_cleanup_(bytes_free) struct bytes b = {0};
+		size_t size = (size_t)((int)LIMIT_COMMAND_SIZE + above) - 4;
+
+		memset(word, 'x', size);
+		word[size] = '\0';
+		assert_int_equal(lazy_artifact_command(argv, &b), above > 0 ? -EFBIG : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +228,8 @@ int main(void)
 		cmocka_unit_test(chooses_by_command_then_program_then_the_images_own),
 		cmocka_unit_test(a_command_is_one_text),
 		cmocka_unit_test(refuses_what_lies),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(a_command_has_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -287,12 +287,28 @@ static void fragments(void **state)
 	free(f);
 }
 
+/* LIMIT_EXPANSION, LIMIT_EXPANSION_FREE */
+static void expansion(void **state)
+{
+	const uint64_t packed = LIMIT_EXPANSION_FREE / 64, line = packed * LIMIT_EXPANSION;
+
+	(void)state;
+	assert_false(decoder_is_bomb(packed, line - 1));
+	assert_false(decoder_is_bomb(packed, line));
+	assert_true(decoder_is_bomb(packed, line + 1));
+	assert_false(decoder_is_bomb(0, LIMIT_EXPANSION_FREE - 1));
+	assert_false(decoder_is_bomb(0, LIMIT_EXPANSION_FREE));
+	assert_true(decoder_is_bomb(0, LIMIT_EXPANSION_FREE + 1));
+	assert_false(decoder_is_bomb(UINT64_MAX, UINT64_MAX));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_depth), cmocka_unit_test(media_type), cmocka_unit_test(zstd_window),
 		cmocka_unit_test(spans),      cmocka_unit_test(sparse_entries), cmocka_unit_test(xattrs),
 		cmocka_unit_test(many_files), cmocka_unit_test(memory),         cmocka_unit_test(fragments),
+		cmocka_unit_test(expansion),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

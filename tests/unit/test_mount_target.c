@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "runtime/mount_target.h"
 
 static char top[64];
@@ -108,6 +109,22 @@ static void refuses_the_wrong_kind(void **state)
 	assert_int_equal(mount_target_make(root_fd, "/loop/x", true), -ELOOP);
 }
 
+/* LIMIT_SYMLINKS */
+static void follows_as_many_links_as_the_kernel(void **state)
+{
+	char name[16], to[16] = "dir";
+
+	(void)state;
+	for (unsigned int i = 1; i <= LIMIT_SYMLINKS + 1; i++) {
+		snprintf(name, sizeof(name), "l%u", i);
+		assert_int_equal(symlinkat(to, root_fd, name), 0);
+		snprintf(to, sizeof(to), "l%u", i);
+		if (i == LIMIT_SYMLINKS - 1 || i == LIMIT_SYMLINKS)
+			assert_is(mount_target_make(root_fd, name, false), "dir");
+	}
+	assert_int_equal(mount_target_make(root_fd, name, false), -ELOOP);
+}
+
 static void strict_targets_have_no_links(void **state)
 {
 	(void)state;
@@ -127,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(makes_and_follows_inside_the_root, make_root, remove_root),
 		cmocka_unit_test_setup_teardown(refuses_the_wrong_kind, make_root, remove_root),
+		cmocka_unit_test_setup_teardown(follows_as_many_links_as_the_kernel, make_root, remove_root),
 		cmocka_unit_test_setup_teardown(strict_targets_have_no_links, make_root, remove_root),
 	};
 

@@ -5,12 +5,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "format/pack.h"
 
 #define N_PAGES 200u
@@ -195,6 +197,41 @@ static void refuses_a_frame_that_breaks_its_digest(void **state)
 	assert_int_equal(pack_frame_open(&f, b.data + f.off, f.packed_size, plain), -EBADMSG);
 }
 
+/* A head of so many frames, each of one page and one packed byte, as pack.c writes it. */
+static int parse_frames(uint32_t n)
+{
+	_cleanup_(bytes_free) struct bytes head = {0};
+	const uint32_t counts[4] = {htole32(1), htole32(n), htole32(n), 0}, frame[4] = {htole32(1), htole32(1), htole32(1), 0};
+	const uint8_t digest[32] = {0};
+	struct pack *p = NULL;
+	int r = bytes_append(&head, "lazyPak1", 8);
+
+	r = r < 0 ? r : bytes_append(&head, counts, sizeof(counts));
+	r = r < 0 ? r : bytes_append(&head, digest, sizeof(digest));
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		r = bytes_append(&head, frame, sizeof(frame));
+		r = r < 0 ? r : bytes_append(&head, digest, sizeof(digest));
+	}
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		const uint32_t run[4] = {0, htole32(1), htole32(i), 0};
+
+		r = bytes_append(&head, run, sizeof(run));
+	}
+	assert_int_equal(r, 0);
+	r = pack_parse(head.data, head.size, head.size + n, &p);
+	pack_free(&p);
+	return r;
+}
+
+/* LIMIT_PACK_FRAMES */
+static void frames_have_a_limit(void **state)
+{
+	(void)state;
+	assert_int_equal(parse_frames(LIMIT_PACK_FRAMES - 1), 0);
+	assert_int_equal(parse_frames(LIMIT_PACK_FRAMES), 0);
+	assert_int_equal(parse_frames(LIMIT_PACK_FRAMES + 1), -EFBIG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +241,7 @@ int main(void)
 		cmocka_unit_test(refuses_heads_that_lie),
 		cmocka_unit_test(refuses_what_is_cut),
 		cmocka_unit_test(refuses_a_frame_that_breaks_its_digest),
+		cmocka_unit_test(frames_have_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

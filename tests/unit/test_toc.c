@@ -196,6 +196,29 @@ static void refuses_what_is_no_table(void **state)
 	}
 }
 
+/* LIMIT_TOC_SIZE: spaces cost a table nothing but its size */
+static void a_table_has_a_limit(void **state)
+{
+	static const char head[] = "{\"version\":1,\"entries\":[]";
+	_cleanup_(fd_free_memory) char *table = malloc((size_t)LIMIT_TOC_SIZE + 1);
+
+	(void)state;
+	assert_non_null(table);
+	memset(table, ' ', (size_t)LIMIT_TOC_SIZE + 1);
+	memcpy(table, head, sizeof(head) - 1);
+	for (int above = -1; above <= 1; above++) {
+		size_t size = (size_t)((int)LIMIT_TOC_SIZE + above);
+		struct toc *t = NULL;
+
+		table[size - 1] = '}';
+		report_capture(text);
+		assert_int_equal(toc_open(table, size, &t), above > 0 ? -EFBIG : 0);
+		report_capture(NULL);
+		toc_free(&t);
+		table[size - 1] = ' ';
+	}
+}
+
 /* LIMIT_TOC_ENTRY_SIZE */
 static void an_entry_may_be_so_long(void **state)
 {
@@ -392,6 +415,7 @@ static void footers_say_where_it_is(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_table_has_a_limit),
 		cmocka_unit_test(reads_times),
 		cmocka_unit_test(reads_base64),
 		cmocka_unit_test(writes_base64_and_crcs),

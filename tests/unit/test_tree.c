@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "base/report.h" /* before cmocka, which has a macro fail() */
 
 #include <cmocka.h>
@@ -145,6 +146,27 @@ static void list(const struct image *i, const struct tree_dir *dir, char *out, s
 		assert_true(cookie > 0 && cookie < UINT64_C(1) << 63);
 	}
 	assert_int_equal(r, 0);
+}
+
+/* LIMIT_SYMLINKS: link N leads to link N - 1, link 1 to a directory */
+static void as_many_symlinks_as_the_kernel_follows(void **state)
+{
+	static char names[LIMIT_SYMLINKS + 2][8];
+	struct tar_member chain[LIMIT_SYMLINKS + 3] = {DIR_AT("0", 0755)};
+	const struct tar_member *const one[] = {chain};
+	struct tree_node n;
+	struct image i;
+
+	(void)state;
+	snprintf(names[0], sizeof(names[0]), "0");
+	for (unsigned int k = 1; k <= LIMIT_SYMLINKS + 1; k++) {
+		snprintf(names[k], sizeof(names[k]), "%u", k);
+		chain[k] = (struct tar_member)SYMLINK(names[k], names[k - 1]);
+	}
+	put_layers(&i, one, 1);
+	for (int above = -1; above <= 1; above++)
+		assert_int_equal(tree_resolve(&i.tree, names[(int)LIMIT_SYMLINKS + above], true, &n, NULL), above > 0 ? -ELOOP : 0);
+	drop_layers(&i);
 }
 
 static void listing_shows_each_name_once(void **state)
@@ -296,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(layers_are_merged_name_by_name),
 		cmocka_unit_test(symlinks_stay_inside),
+		cmocka_unit_test(as_many_symlinks_as_the_kernel_follows),
 		cmocka_unit_test(listing_shows_each_name_once),
 		cmocka_unit_test(every_directory_is_found_again),
 		cmocka_unit_test(an_opaque_root_hides_all_layers_below),
