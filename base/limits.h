@@ -50,8 +50,10 @@
 #define LIMIT_SECCOMP_RULES 16384u			 /* system calls named in it, with repetitions */
 #define LIMIT_GROUPS 4096u				 /* supplementary groups of a container's user */
 #define LIMIT_SPAN_SIZE (64u << 20)			 /* plain or packed bytes of one span, or dropped before it */
+#define LIMIT_FILL_MEMORY (UINT64_C(256) << 20)		 /* of the large spans on their way; one may be larger, alone */
+#define LIMIT_FILL_FREE (UINT64_C(8) << 20)		 /* of a span that is not large: as many as there are workers */
 #define LIMIT_WINDOW_SIZE (36u << 10)			 /* a checkpoint's window, packed: more than any 32 KiB can take */
-#define LIMIT_LAZY_BLOB_SIZE (512u << 20)		 /* packed layer index, span table or windows of an artifact */
+#define LIMIT_LAZY_BLOB_SIZE (512u << 20)		 /* packed layer index or span table of an artifact */
 #define LIMIT_PACKS 64u					 /* start packs of one artifact */
 #define LIMIT_PACK_FRAMES 16384u			 /* frames of one start pack: 4 GiB plain */
 #define LIMIT_FETCHER_MEMORY (UINT64_C(16) << 30)		 /* RLIMIT_DATA: address space that can be written, stacks included */

@@ -26,6 +26,7 @@ struct item {
 	struct layer_store *layer; /* a reference */
 	uint32_t number; /* of the layer */
 	size_t span; /* the first of its unit */
+	uint64_t memory; /* span_unit_memory() */
 	bool taken; /* a worker has it */
 	int64_t again; /* not before (clock_ms()): its host could not be reached */
 	int64_t deadline; /* of the readers' patience with that, 0: it was not tried yet */
@@ -34,10 +35,11 @@ struct item {
 
 struct fill {
 	struct context *context;
-	pthread_mutex_t lock; /* guards the next four */
+	pthread_mutex_t lock; /* guards the next five */
 	pthread_cond_t more; /* by the monotonic clock */
 	struct item *items; /* oldest first */
 	unsigned int n_workers;
+	uint64_t memory_out; /* what the large items that are taken may use */
 	char waiting[FILL_WAITING_SIZE]; /* why the last one has to be tried again */
 	_Atomic uint64_t spans, bytes;
 };
@@ -108,16 +110,30 @@ static void remove_item(struct fill *f, struct item *item)
 	free(item);
 }
 
+/* Large ones take turns, so that a hostile layer's spans never fill the memory; those that are not never wait for
+ * them. The lock is held. */
+static bool may_begin(const struct fill *f, const struct item *i, bool *large_waits)
+{
+	if (span_unit_is_large(i->memory) && (*large_waits || !span_unit_fits(i->memory, f->memory_out))) {
+		*large_waits = true; /* no later one overtakes it */
+		return false;
+	}
+	return true;
+}
+
 /* The next one whose time has come. Waits when there is none. The lock is held. */
 static struct item *next_item(struct fill *f)
 {
 	for (;;) {
 		int64_t now = clock_ms(), soonest = INT64_MAX;
+		bool large_waits = false;
 
 		for (struct item *i = f->items; i; i = i->next) {
-			if (!i->taken && i->again <= now)
+			if (i->taken || (i->again <= now && !may_begin(f, i, &large_waits)))
+				continue; /* for memory: it is signalled */
+			if (i->again <= now)
 				return i;
-			if (!i->taken && i->again < soonest)
+			if (i->again < soonest)
 				soonest = i->again;
 		}
 		if (soonest == INT64_MAX) {
@@ -128,6 +144,24 @@ static struct item *next_item(struct fill *f)
 			pthread_cond_timedwait(&f->more, &f->lock, &until);
 		}
 	}
+}
+
+/* The lock is held. */
+static void take(struct fill *f, struct item *item)
+{
+	item->taken = true;
+	if (span_unit_is_large(item->memory))
+		f->memory_out += item->memory;
+}
+
+static void give_memory_back(struct fill *f, const struct item *item)
+{
+	if (!span_unit_is_large(item->memory))
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->memory_out -= item->memory;
+	pthread_cond_broadcast(&f->more);
+	pthread_mutex_unlock(&f->lock);
 }
 
 static int try_item(struct fill *f, struct item *item, const struct span_unit *unit, char text[static REPORT_TEXT_SIZE])
@@ -181,10 +215,11 @@ static void *work(void *argument)
 
 		pthread_mutex_lock(&f->lock);
 		item = next_item(f);
-		item->taken = true;
+		take(f, item);
 		pthread_mutex_unlock(&f->lock);
 		span_unit_of(layer_store_spans(item->layer), item->span, &unit);
 		r = try_item(f, item, &unit, text);
+		give_memory_back(f, item);
 		if (r < 0 && try_again(f, item, r, text))
 			continue;
 		if (r < 0)
@@ -250,6 +285,7 @@ static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number
 	(*at)->layer = layer_store_again(layer);
 	(*at)->number = number;
 	(*at)->span = span;
+	(*at)->memory = span_unit_memory(layer_store_spans(layer), &unit);
 	if (waiting >= f->n_workers && f->n_workers < WORKERS)
 		start_worker(f);
 	pthread_cond_signal(&f->more);

@@ -82,6 +82,31 @@ void span_unit_missing(const struct layer_store *layer, const struct span_unit *
 	*ret = u;
 }
 
+uint64_t span_unit_memory(const struct span_table *t, const struct span_unit *u)
+{
+	uint64_t plain = 0;
+
+	for (size_t i = u->first; i < u->first + u->n; i++) {
+		uint64_t here;
+		struct span s;
+
+		span_table_get(t, i, &s);
+		here = s.kind == SPAN_ZSTD ? 2 * (s.skip + s.size) : s.skip + s.size;
+		plain = here > plain ? here : plain;
+	}
+	return u->packed_size + plain;
+}
+
+bool span_unit_is_large(uint64_t memory)
+{
+	return memory > LIMIT_FILL_FREE;
+}
+
+bool span_unit_fits(uint64_t memory, uint64_t out)
+{
+	return !span_unit_is_large(memory) || out == 0 || (out <= LIMIT_FILL_MEMORY && memory <= LIMIT_FILL_MEMORY - out);
+}
+
 /* How many spans from `first` on lie in the same member or frame, one behind the other; *ret is all of them as one. */
 static size_t join(const struct span_table *t, size_t first, size_t end, struct span *ret)
 {

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,13 @@ void span_unit_of(const struct span_table *t, size_t span, struct span_unit *ret
 
 /* The part of it whose bytes are not here; n is 0 when nothing is missing. */
 void span_unit_missing(const struct layer_store *layer, const struct span_unit *all, struct span_unit *ret);
+
+/* At most so many bytes of memory while it is on its way: packed, plain, and a zstd window. */
+uint64_t span_unit_memory(const struct span_table *t, const struct span_unit *u);
+/* Whether so many may be taken when large units have taken `out` already: small ones always, a large one when it fits
+ * or when it is the only one. */
+bool span_unit_is_large(uint64_t memory);
+bool span_unit_fits(uint64_t memory, uint64_t out);
 
 /* Decodes, verifies and writes what is missing. `packed` holds the unit's packed range. */
 int span_unit_put(struct layer_store *layer, const struct span_unit *u, const uint8_t *packed);

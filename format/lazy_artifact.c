@@ -84,7 +84,7 @@ static int add_layer_blob(struct lazy_artifact *a, const struct json_object *o, 
 							     : &l->windows;
 	if (blob->digest.algorithm != DIGEST_NONE)
 		return -EBADMSG; /* the second one could mean another layer */
-	return get_blob(o, LIMIT_LAZY_BLOB_SIZE, blob);
+	return get_blob(o, blob == &l->windows ? LIMIT_BLOB_SIZE : LIMIT_LAZY_BLOB_SIZE, blob);
 }
 
 /* In the one form in which lazy_artifact_command() writes it. */
