@@ -43,8 +43,9 @@ static uint64_t fnv(uint64_t hash, const char *text)
 	return (hash ^ 0xff) * UINT64_C(0x100000001b3); /* no byte of UTF-8: "a","b" differs from "ab","" */
 }
 
-void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16])
+void ensure_remember_key(const struct reference *ref, struct json_object *access, uint8_t ret[static 16])
 {
+	const char *text = access ? json_object_to_json_string_ext(access, JSON_C_TO_STRING_PLAIN) : "";
 	uint64_t halves[2] = {UINT64_C(0xcbf29ce484222325), UINT64_C(0x84222325cbf29ce4)};
 
 	for (size_t i = 0; i < 2; i++) {
@@ -53,6 +54,7 @@ void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16])
 		} else {
 			halves[i] = fnv(fnv(halves[i], ref->host), ref->repository);
 		}
+		halves[i] = fnv(halves[i], text ? text : "");
 	}
 	halves[0] |= 1; /* all zero would mean "do not remember" */
 	memcpy(ret, halves, 16);
@@ -344,6 +346,7 @@ int ensure_begin(const struct store *s, const struct ensure_options *options, en
 {
 	_cleanup_(ensure_result_free) struct ensure_result *result = calloc(1, sizeof(*result));
 	_cleanup_(json_field_free) struct json_object *request = NULL;
+	struct json_object *access = NULL;
 	uint8_t remember[16];
 	int timeout, r;
 
@@ -360,7 +363,8 @@ int ensure_begin(const struct store *s, const struct ensure_options *options, en
 		r = client_open(s, timeout, &result->client);
 	if (r < 0)
 		return r;
-	ensure_remember_key(&result->reference, remember);
+	json_field_object(request, "access", &access);
+	ensure_remember_key(&result->reference, access, remember);
 	r = client_send(result->client, request, remember);
 	if (r < 0)
 		return r;

@@ -84,9 +84,10 @@ int ensure_finish(const struct ensure_options *options, enum ensure_until until,
  * The fetcher has verified it before it was renamed there. */
 int ensure_read_blob(const struct store *s, const struct digest *d, size_t max, struct bytes *ret);
 
-/* The key under which the supervisor remembers a reference's packet: any stable number of host and
- * repository, never zero. No secret and no proof: only a key among the user's own references. */
-void ensure_remember_key(const struct reference *ref, uint8_t ret[static 16]);
+/* The key under which the supervisor remembers a reference's packet: any stable number of host,
+ * repository and "access" (may be NULL), never zero: what a later command says in another way must not replace it.
+ * No proof, and no more secret than the packet: only a key among the user's own references. */
+void ensure_remember_key(const struct reference *ref, struct json_object *access, uint8_t ret[static 16]);
 
 /* Options that every such command shares; see cli/options.h. Values behind `o` are borrowed from argv:
  * --platform --pull --trust --require-lazy --offline --read-timeout -q/--quiet --authfile --creds --plain-http --tls-verify. */

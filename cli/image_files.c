@@ -57,6 +57,6 @@ int image_files_hold(struct client *c, const char *dir, const char *image_key, b
 		return -ENOMEM;
 	/* A key of the directory; "mount" keeps it apart from layouts at the same path. */
 	snprintf(key.path, sizeof(key.path), "mount%s", dir);
-	ensure_remember_key(&key, remember);
+	ensure_remember_key(&key, NULL, remember);
 	return client_request(c, request, remember, &answer);
 }

@@ -29,7 +29,7 @@ struct registry {
 	char *name; /* "host/repository" */
 	char host[LIMIT_REPOSITORY_SIZE + 1];
 	char repository[LIMIT_REPOSITORY_SIZE + 1];
-	_Atomic int64_t down_until; /* clock_ms() */
+	_Atomic int64_t down_until, worked; /* clock_ms() */
 };
 
 int registry_open(struct transport *t, const struct reference *ref, struct json_object *access,
@@ -95,6 +95,11 @@ bool registry_is_down(const struct registry *g)
 	return clock_ms() < atomic_load(&g->down_until);
 }
 
+int64_t registry_worked(const struct registry *g)
+{
+	return atomic_load(&g->worked);
+}
+
 static void note_state(struct registry *g, const struct transport_reply *reply)
 {
 	switch (reply->failure) {
@@ -135,6 +140,7 @@ static int get(struct registry *g, const struct exchange_want *w, enum registry_
 			return r;
 		note_state(g, reply);
 		if (r == 0 && is_success(w, reply)) {
+			atomic_store(&g->worked, clock_ms());
 			if (reply->received == w->request.range_size || !w->request.range_size)
 				return 0;
 			/* A part of a range: it may be whole next time. */
@@ -372,6 +378,8 @@ int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint
 		if (r < 0 && r != -EIO)
 			return r;
 		at += reply.received;
+		if (reply.received)
+			atomic_store(&g->worked, clock_ms());
 		if (at == d->size)
 			return 0; /* even when the connection broke just then */
 		if (r == 0 && reply.status == 416)

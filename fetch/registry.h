@@ -44,6 +44,8 @@ int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max
 int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
 		       enum registry_patience patience, void *out);
 bool registry_is_down(const struct registry *g);
+/* When it last gave what it was asked for, as clock_ms(); 0: never. */
+int64_t registry_worked(const struct registry *g);
 
 /* Writes bytes [from, size) of the blob to the same place in fd, with retries and resume.
  * watch->position follows; cancelling it ends the call with -ECANCELED. */

@@ -110,6 +110,11 @@ bool source_is_down(const struct source *s)
 	return s->registry && registry_is_down(s->registry);
 }
 
+int64_t source_worked(const struct source *s)
+{
+	return s->registry ? registry_worked(s->registry) : 0;
+}
+
 int source_download(struct source *s, const struct descriptor *d, int part_fd, uint64_t from,
 		    struct download **ret)
 {

@@ -62,6 +62,9 @@ int source_try_range(struct source *s, const struct descriptor *d, uint64_t off,
 /* Whether its host could not be reached a moment ago: ask others first. */
 bool source_is_down(const struct source *s);
 
+/* When it last gave what it was asked for, as clock_ms(); 0: never, or a layout. */
+int64_t source_worked(const struct source *s);
+
 /* Streams a blob's packed bytes into `part_fd` behind the `from` bytes that are already in it, with
  * retries and resume by range, never past the descriptor's size. Bytes are not verified here. For a
  * layout download_fd() is the blob's own file and nothing is copied; else it is part_fd, which must

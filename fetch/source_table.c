@@ -1,4 +1,4 @@
-/* A list: a fetcher talks to few repositories. Replaced sources stay for threads that still use them. */
+/* A list: a fetcher talks to few repositories. Nothing leaves it: threads may use a source at any time. */
 #include "fetch/source_table.h"
 
 #include <errno.h>
@@ -42,18 +42,30 @@ void source_table_name(const struct reference *ref, char *out, size_t size)
 		snprintf(out, size, "%s/%s", ref->host, ref->repository);
 }
 
-static struct entry *find(struct source_table *t, const char *name, const char *access)
+/* The entry becomes the newest. The lock is held. */
+static void move_first(struct source_table *t, struct entry **at)
 {
-	struct entry *e;
+	struct entry *e = *at;
+
+	*at = e->next;
+	e->next = t->first;
+	t->first = e;
+}
+
+/* The newest of this name; or the one with this access, which a command gave again. */
+static struct source *find(struct source_table *t, const char *name, const char *access)
+{
+	struct source *found = NULL;
 
 	pthread_mutex_lock(&t->lock);
-	for (e = t->first; e; e = e->next)
-		if (strcmp(e->name, name) == 0)
+	for (struct entry **at = &t->first; *at && !found; at = &(*at)->next)
+		if (strcmp((*at)->name, name) == 0 && (!access || strcmp((*at)->access, access) == 0)) {
+			found = (*at)->source;
+			move_first(t, at);
 			break;
-	if (e && access && strcmp(e->access, access) != 0)
-		e = NULL; /* the user logged in anew, or changed a flag */
+		}
 	pthread_mutex_unlock(&t->lock);
-	return e;
+	return found;
 }
 
 static void entry_free(struct entry **e)
@@ -73,15 +85,12 @@ int source_table_get(struct source_table *t, const struct reference *ref, struct
 	_cleanup_(entry_free) struct entry *made = NULL;
 	char name[LIMIT_PATH_SIZE + 512];
 	const char *text = access ? json_object_to_json_string_ext(access, JSON_C_TO_STRING_PLAIN) : NULL;
-	struct entry *e;
 	int r;
 
 	source_table_name(ref, name, sizeof(name));
-	e = find(t, name, text);
-	if (e) {
-		*ret = e->source;
+	*ret = find(t, name, text);
+	if (*ret)
 		return 0;
-	}
 	made = calloc(1, sizeof(*made));
 	if (!made || !(made->name = strdup(name)) || !(made->access = strdup(text ? text : "")))
 		return -ENOMEM;
@@ -94,4 +103,29 @@ int source_table_get(struct source_table *t, const struct reference *ref, struct
 	t->first = TAKE(made);
 	pthread_mutex_unlock(&t->lock);
 	return 0;
+}
+
+/* What worked last is first; of those that never did, the newest. */
+size_t source_table_all(struct source_table *t, const struct reference *ref, struct source *ret[static SOURCE_TABLE_ALL])
+{
+	char name[LIMIT_PATH_SIZE + 512];
+	size_t n = 0;
+
+	source_table_name(ref, name, sizeof(name));
+	pthread_mutex_lock(&t->lock);
+	for (struct entry *e = t->first; e; e = e->next) {
+		size_t at = n;
+
+		if (strcmp(e->name, name) != 0)
+			continue;
+		while (at > 0 && source_worked(ret[at - 1]) < source_worked(e->source))
+			at--;
+		if (at == SOURCE_TABLE_ALL)
+			continue;
+		n += n < SOURCE_TABLE_ALL;
+		memmove(ret + at + 1, ret + at, (n - at - 1) * sizeof(*ret));
+		ret[at] = e->source;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return n;
 }

@@ -45,12 +45,33 @@ static int find_blob(const struct context *c, const struct layer_store *layer, s
 	return r;
 }
 
-static int get_source(struct context *c, const char *name, struct source **ret)
-{
-	struct reference ref;
-	int r = reference_parse(name, &ref);
+/* Where a span may come from: each repository, in each way in which commands said that it is reached. */
+struct place {
+	struct source *source;
+	bool best; /* of its repository */
+	bool down;
+};
 
-	return r < 0 ? r : source_table_get(c->sources, &ref, NULL, ret);
+#define PLACES_MAX (LAYER_SOURCES_MAX * SOURCE_TABLE_ALL)
+
+static size_t find_places(struct context *c, char *const *names, size_t n_names, struct place places[static PLACES_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_names; i++) {
+		struct source *all[SOURCE_TABLE_ALL];
+		struct reference ref;
+		size_t n_all;
+
+		if (reference_parse(names[i], &ref) < 0)
+			continue;
+		n_all = source_table_all(c->sources, &ref, all);
+		if (n_all == 0 && source_table_get(c->sources, &ref, NULL, all) == 0)
+			n_all = 1; /* anonymous */
+		for (size_t k = 0; k < n_all && n < PLACES_MAX; k++)
+			places[n++] = (struct place){all[k], k == 0, source_is_down(all[k])};
+	}
+	return n;
 }
 
 /* One span on its way, or several: then `span` says no more than their packed range. */
@@ -169,15 +190,12 @@ static int get_bytes(struct context *c, struct source *source, const struct desc
 }
 
 /* `once`: others may have it. */
-static int get_span(struct context *c, const char *source_name, const struct way *w, bool once)
+static int get_span(struct context *c, struct source *source, const struct way *w, bool once)
 {
 	const struct span *span = &w->span;
 	struct descriptor blob;
-	struct source *source;
 	int r = find_blob(c, w->layer, &blob);
 
-	if (r == 0)
-		r = get_source(c, source_name, &source);
 	for (int tries = 0; r == 0 && tries < 2; tries++) {
 		char text[REPORT_TEXT_SIZE], *outer;
 
@@ -201,15 +219,8 @@ static int get_span(struct context *c, const char *source_name, const struct way
 		r = r == -EBADMSG ? 0 : r;
 	}
 	return r < 0 ? r :
-		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name,
+		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name(source),
 			    layer_store_key(w->layer), span->packed_off);
-}
-
-static bool is_down(struct context *c, const char *source_name)
-{
-	struct source *source;
-
-	return get_source(c, source_name, &source) == 0 && source_is_down(source);
 }
 
 bool span_get_passes(int r)
@@ -217,22 +228,23 @@ bool span_get_passes(int r)
 	return r == -EHOSTUNREACH || r == -ECONNREFUSED || r == -ETIMEDOUT || r == -EAGAIN || r == -EPROTO;
 }
 
-/* Each once, those that are down last; only when none has it now is it worth waiting for one. A source that has answered
- * what no waiting mends decides. */
-static int get_from_any(struct context *c, char *const *names, size_t n, const struct way *w)
+/* Each once, those that are down last; only when none has it now is it worth waiting for one, in the way that is best
+ * for it. A source that has answered what no waiting mends decides. */
+static int get_from_any(struct context *c, char *const *names, size_t n_names, const struct way *w)
 {
 	int64_t deadline = clock_ms() + PATIENCE_MS;
-	bool down[LAYER_SOURCES_MAX];
+	struct place places[PLACES_MAX];
+	size_t n = find_places(c, names, n_names, places);
 	int r = -ENOENT, answered = 0;
 
-	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
-		down[i] = is_down(c, names[i]);
 	for (int last = 0; n > 1 && last < 2; last++)
-		for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX; i++)
-			if (down[i] == last && (r = get_span(c, names[i], w, true)) == 0)
+		for (size_t i = 0; i < n; i++)
+			if (places[i].down == last && (r = get_span(c, places[i].source, w, true)) == 0)
 				return 0;
-	for (size_t i = 0; i < n && i < LAYER_SOURCES_MAX && (i == 0 || clock_ms() < deadline); i++) {
-		r = get_span(c, names[i], w, down[i]);
+	for (size_t i = 0; i < n && (i == 0 || clock_ms() < deadline); i++) {
+		if (!places[i].best)
+			continue;
+		r = get_span(c, places[i].source, w, places[i].down);
 		if (r == 0)
 			return 0;
 		if (!span_get_passes(r) && !answered)

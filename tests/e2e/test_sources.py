@@ -1,4 +1,5 @@
 """Where bytes come from when something is missing: a source that is dead, a command that went away."""
+import os
 import shutil
 import signal
 
@@ -56,6 +57,30 @@ class DeadSource(SourcesCase):
         bad.close()
         out = self.run_ok("run", good.reference("sources"), "sh", "-c", "cat /big | sha256sum").stdout
         self.assertEqual(out.split()[0], oci.sha256(self.big)[7:])
+
+
+class Access(SourcesCase):
+    def read(self, image, *flags):
+        out = self.run_ok("run", *flags, image, "sh", "-c", "cat /big | sha256sum").stdout
+        self.assertEqual(out.split()[0], oci.sha256(self.big)[7:])
+
+    def test_a_command_that_is_refused_takes_nothing_from_others(self):
+        """What an image's bytes came with once, they come with again, whatever later commands say."""
+        registry = self.lab.add_registry("tls", tls=True, user="joe:secret")
+        image = registry.push(self.lab.layout, "sources")
+        good = ("--tls-verify=false", "--creds", "joe:secret")
+        bad = [(), ("--tls-verify=false",), ("--tls-verify=false", "--creds", "joe:wrong")]
+        self.run_ok("pull", *good, image)
+        for flags in bad:
+            self.run_ok("evict", image)
+            self.read(image, *flags)  # nothing is asked of the registry but bytes
+            self.run_ok("evict", image)
+            self.assertFails(self.lab.lazyrun("pull", *flags, image), 125, "localhost")
+            self.read(image)
+        self.run_ok("evict", image)
+        os.kill(self.lab.status()["fetcher_pid"], signal.SIGKILL)  # the next one has it from the supervisor
+        self.read(image, *bad[-1])
+        self.run_ok("pull", *good, image)
 
 
 class GoneCommand(SourcesCase):

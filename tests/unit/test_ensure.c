@@ -102,6 +102,7 @@ static void asks_for_what_the_user_wants(void **unused)
 	const struct ensure_options options = {.image = "debian:12", .platform = "linux/arm64", .pull = "always",
 					       .credentials = {.plain_http = true}};
 	struct ensure_result *result;
+	struct json_object *access;
 	uint8_t key[16];
 
 	(void)unused;
@@ -109,7 +110,11 @@ static void asks_for_what_the_user_wants(void **unused)
 	assert_string_equal(fake.request,
 			    "{\"op\":\"ensure\",\"reference\":\"docker.io/library/debian:12\",\"platform\":\"linux/arm64\","
 			    "\"pull\":\"always\",\"until\":\"image\",\"progress\":true,\"access\":{\"plain_http\":true}}");
-	ensure_remember_key(&result->reference, key);
+	ensure_remember_key(&result->reference, NULL, key);
+	assert_memory_not_equal(fake.remember, key, 16);
+	assert_int_equal(json_field_parse("{\"plain_http\":true}", strlen("{\"plain_http\":true}"), &access), 0);
+	ensure_remember_key(&result->reference, access, key);
+	json_object_put(access);
 	assert_memory_equal(fake.remember, key, 16);
 	assert_string_equal(result->image_key, "0a");
 	assert_int_equal(result->fetched_bytes, 7);
@@ -200,10 +205,10 @@ static void remembers_by_repository(void **unused)
 	assert_int_equal(reference_parse("debian:13", &b), 0);
 	assert_int_equal(reference_parse("localhost/library/debian", &c), 0);
 	assert_int_equal(reference_parse("oci:/library/debian", &d), 0);
-	ensure_remember_key(&a, keys[0]);
-	ensure_remember_key(&b, keys[1]);
-	ensure_remember_key(&c, keys[2]);
-	ensure_remember_key(&d, keys[3]);
+	ensure_remember_key(&a, NULL, keys[0]);
+	ensure_remember_key(&b, NULL, keys[1]);
+	ensure_remember_key(&c, NULL, keys[2]);
+	ensure_remember_key(&d, NULL, keys[3]);
 	assert_memory_equal(keys[0], keys[1], 16);
 	for (size_t i = 0; i < 4; i++) {
 		assert_memory_not_equal(keys[i], zero, 16);
