@@ -1,4 +1,5 @@
-/* Counts, and when it is too much: left-over packed bytes first, then the coldest spans, layer by layer. */
+/* Counts, and when it is too much: left-over packed bytes first, then those that a way back is made from, then the
+ * coldest spans, layer by layer. */
 #include "fetch/budget.h"
 
 #include <dirent.h>
@@ -13,6 +14,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "fetch/evict.h"
+#include "fetch/way_back.h"
 
 struct cold {
 	struct layer_store *layer; /* of the list of layers */
@@ -65,26 +67,24 @@ static bool is_downloading(const struct context *c, const char *hex)
 	return false;
 }
 
-/* Of downloads that nobody goes on with. */
-static uint64_t drop_parts(struct context *c)
+/* Of downloads that nobody goes on with. Without its packed bytes a layer that is here would have no way back for ever. */
+static void drop_parts(struct context *c)
 {
 	DIR *dir = open_list(c->store->tmp_fd);
-	uint64_t bytes = 0;
+	char key[LAYER_KEY_SIZE];
 	struct dirent *d;
 
 	pthread_mutex_lock(&c->flight_lock);
 	while (dir && (d = readdir(dir))) {
 		size_t size = strlen(d->d_name);
-		uint64_t one = disk_use_file(c->store->tmp_fd, d->d_name);
 
 		if (size > 5 && strcmp(d->d_name + size - 5, ".part") == 0 && !is_downloading(c, d->d_name) &&
-		    unlinkat(c->store->tmp_fd, d->d_name, 0) == 0)
-			bytes += one;
+		    !way_back_waits_for(c, d->d_name, key))
+			unlinkat(c->store->tmp_fd, d->d_name, 0);
 	}
 	pthread_mutex_unlock(&c->flight_lock);
 	if (dir)
 		closedir(dir);
-	return bytes;
 }
 
 static int add_span(struct candidates *k, struct layer_store *layer, const struct span *s, uint32_t touched)
@@ -198,20 +198,27 @@ static int evict_bytes(struct context *c, uint64_t wanted)
 	return evict_first(c, &k, n);
 }
 
+static uint64_t used(const struct context *c)
+{
+	return used_below(c->store, "layers") + used_below(c->store, "blobs") + used_below(c->store, "tmp");
+}
+
 /* Down to a sixteenth below it, so that not every new span is a new round. */
 void budget_hold(struct context *c)
 {
-	uint64_t used, wanted, dropped;
-	int r;
+	const uint64_t wanted = c->budget - c->budget / 16;
+	const atomic_bool never = false;
+	uint64_t now;
+	int r = 0;
 
-	if (c->budget == UINT64_MAX)
+	if (c->budget == UINT64_MAX || used(c) <= c->budget)
 		return;
-	used = used_below(c->store, "layers") + used_below(c->store, "blobs") + used_below(c->store, "tmp");
-	if (used <= c->budget)
-		return;
-	wanted = used - (c->budget - c->budget / 16);
-	dropped = drop_parts(c);
-	r = dropped < wanted ? evict_bytes(c, wanted - dropped) : 0;
+	drop_parts(c);
+	if (used(c) > wanted)
+		way_back_step(c, &never); /* its packed bytes go, and its own bytes may go */
+	now = used(c);
+	if (now > wanted)
+		r = evict_bytes(c, now - wanted);
 	if (r < 0)
 		report_note("the store cannot be kept within its budget: %s", strerror(-r));
 }

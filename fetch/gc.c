@@ -16,6 +16,7 @@
 #include "base/report.h"
 #include "fetch/keep.h"
 #include "fetch/needed.h"
+#include "fetch/way_back.h"
 
 #define WAIT_SECONDS 10 /* for starts that are under way; a long pull is not waited for */
 #define NAMED_MAX 500	/* texts in one answer */
@@ -134,17 +135,19 @@ static int sweep_blobs(struct gc *g)
 	return 0;
 }
 
-/* Nothing is under way (ensure_lock), so all of tmp/ is left over; so are compiled seccomp programs, which are
- * compiled again when they are wanted. */
+/* Nothing is under way (ensure_lock), so all of tmp/ is left over but what ways back are made from; so are compiled
+ * seccomp programs, which are compiled again when they are wanted. */
 static int sweep_all(struct gc *g, int dir_fd, const char *directory)
 {
 	DIR *dir = dir_fd < 0 ? NULL : open_list(dir_fd);
 	struct dirent *d;
 
 	while (dir && (d = readdir(dir))) {
-		char what[300];
+		char what[300], key[LAYER_KEY_SIZE];
 
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+			continue;
+		if (way_back_waits_for(g->context, d->d_name, key) && needed_layer(g->context, &g->needed, key))
 			continue;
 		snprintf(what, sizeof(what), "%s/%s", directory, d->d_name);
 		note(g, "leftover", what, use(g, directory, d->d_name));

@@ -183,20 +183,63 @@ int way_back_make(struct context *c, const struct layer_store *layer, const atom
 	return r < 0 ? r : 1;
 }
 
-void way_back_step(struct context *c, const atomic_bool *stop)
+/* The next layer of the store that has no way back yet, a reference; NULL at the end. */
+static struct layer_store *next_without(struct context *c, DIR *dir)
 {
-	int fd = openat(c->store->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct layer_store *layer = NULL;
 	struct dirent *d;
+
+	while ((d = readdir(dir))) {
+		if (d->d_name[0] == '.' || strlen(d->d_name) >= LAYER_KEY_SIZE || layer_table_get(c->layers, d->d_name, &layer) < 0)
+			continue;
+		if (!way_back_is_there(layer))
+			return layer;
+		layer_store_free(&layer);
+	}
+	return NULL;
+}
+
+static DIR *open_layers(const struct context *c)
+{
+	int fd = openat(c->store->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!dir)
 		fd_close(&fd);
-	while (dir && r >= 0 && !atomic_load(stop) && (d = readdir(dir))) {
-		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
+	return dir;
+}
 
-		if (d->d_name[0] != '.' && strlen(d->d_name) < LAYER_KEY_SIZE &&
-		    layer_table_get(c->layers, d->d_name, &layer) == 0)
-			r = way_back_make(c, layer, stop);
+bool way_back_waits_for(struct context *c, const char *part, char ret_key[static LAYER_KEY_SIZE])
+{
+	DIR *dir = open_layers(c);
+	struct layer_store *layer;
+	bool found = false;
+
+	while (dir && !found && (layer = next_without(c, dir))) {
+		char name[STREAM_PART_SIZE];
+		struct layer_blob blob;
+
+		if (layer_blob_get(c->store, layer_store_key(layer), &blob) == 0) {
+			stream_part_name(&blob.digest, name);
+			found = strcmp(name, part) == 0;
+			snprintf(ret_key, LAYER_KEY_SIZE, "%s", layer_store_key(layer));
+		}
+		layer_store_free(&layer);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+void way_back_step(struct context *c, const atomic_bool *stop)
+{
+	DIR *dir = open_layers(c);
+	struct layer_store *layer;
+	int r = 0;
+
+	while (dir && r >= 0 && !atomic_load(stop) && (layer = next_without(c, dir))) {
+		r = way_back_make(c, layer, stop);
+		layer_store_free(&layer);
 	}
 	if (dir)
 		closedir(dir);

@@ -20,9 +20,12 @@
 /* Whether its bytes can be dropped and come back. */
 bool way_back_is_there(const struct layer_store *layer);
 
+/* Whether a file of this name in the store's tmp is what a layer's way back is still to be made from, and which layer's. */
+bool way_back_waits_for(struct context *c, const char *part, char ret_key[static LAYER_KEY_SIZE]);
+
 /* Makes it where it is missing: 1, the caller gets the layer anew from the layer table. Ends early with 0 when
  * `stop` (may be NULL) turns true. */
 int way_back_make(struct context *c, const struct layer_store *layer, const atomic_bool *stop);
 
-/* For all layers of the store, in idle time; packed bytes that are of no more use go. */
+/* For all layers of the store, in idle time or when the budget is passed; packed bytes that are of no more use go. */
 void way_back_step(struct context *c, const atomic_bool *stop);

@@ -43,11 +43,21 @@ class Budget(Case):
         wait_until("within the budget", lambda: used(self.lab) <= BUDGET)
         self.assertIn("as it should be", self.run_ok("check").stdout)
 
-    def test_what_has_no_way_back_is_kept(self):
-        data = noise("kept", 16 * MIB)
-        image = self.lab.image("kept", [tiny(), oci.tar([oci.member("f", data)])], CONFIG)
+    def test_a_way_back_is_made_before_packed_bytes_go(self):
+        data = noise("gzipped", 16 * MIB)
+        image = self.lab.image("gzipped", [tiny(), oci.tar([oci.member("f", data)])], CONFIG)
         self.run_ok("pull", "-q", image)
-        wait_until("the other image has gone", lambda: used(self.lab) < 16 * MIB + 6 * MIB)
+        wait_until("within the budget", lambda: used(self.lab) <= BUDGET)
+        self.assertEqual(self.run_ok("run", image, "sha256sum", "/f").stdout.split()[0], oci.sha256(data)[7:])
+        self.assertNotIn("kept", self.run_ok("evict", image).stdout)
+        self.run_ok("rmi", image)
+
+    def test_what_has_no_way_back_is_kept(self):
+        """A frame that is larger than a span cannot be entered."""
+        data = noise("kept", 80 * MIB)
+        image = self.lab.image("kept", [tiny(), oci.tar([oci.member("f", data)])], CONFIG, form="zstd")
+        self.run_ok("pull", "-q", image)
+        wait_until("the other image has gone", lambda: used(self.lab) < 80 * MIB + 6 * MIB)
         self.assertEqual(self.run_ok("run", image, "sha256sum", "/f").stdout.split()[0], oci.sha256(data)[7:])
         self.run_ok("rmi", image)
 
