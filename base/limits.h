@@ -63,3 +63,5 @@
 #define LIMIT_TOC_SIZE (256u << 20)			 /* plain JSON of a layer's own table (eStargz, zstd:chunked) */
 #define LIMIT_TOC_ENTRY_SIZE (512u << 10)		 /* of one entry of it: xattrs in base64 */
 #define LIMIT_TOC_CHUNKS (4u << 20)			 /* of all files of a layer */
+#define LIMIT_ZTOC_TEXT (1u << 30)			 /* names, links and records of all files of a zTOC, repeated ones too */
+#define LIMIT_ZTOC_SPANS (1u << 20)			 /* their digests may be one text in it */

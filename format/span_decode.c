@@ -153,6 +153,7 @@ static int run(const struct span *span, const uint8_t *packed, const uint8_t *wi
 int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *window, uint8_t *plain)
 {
 	_cleanup_(fd_free_memory) struct sink *sink = calloc(1, sizeof(*sink));
+	size_t missing;
 	int r;
 
 	if (!sink)
@@ -161,7 +162,9 @@ int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *w
 	r = run(span, packed, window, sink);
 	if (r < 0)
 		return r;
-	if (sink->skip || sink->size - sink->made >= SPAN_PAGE)
+	missing = sink->size - sink->made;
+	/* A digest of packed bytes says nothing of how many plain ones they are. */
+	if (sink->skip || missing >= SPAN_PAGE || (missing && span->digest_of == SPAN_DIGEST_PACKED))
 		return -EBADMSG;
 	memset(plain + sink->made, 0, sink->size - sink->made);
 	return 0;

@@ -131,7 +131,9 @@ static int size_spans(struct ztoc *z)
 		uint64_t packed_end = last ? z->packed_size : s[1].packed_off;
 		uint64_t end = last ? z->size : s[1].off;
 
-		if (packed_end > z->packed_size || packed_end <= s->packed_off || end > z->size || end <= s->off)
+		/* A stream that ends in an empty block has a checkpoint before that. */
+		if (packed_end > z->packed_size || packed_end <= s->packed_off || end > z->size || end < s->off ||
+		    (end == s->off && !last))
 			return -EBADMSG;
 		if (s->bits != 0)
 			s->packed_off--; /* >= 9 */
@@ -164,7 +166,8 @@ static int parse_spans(struct ztoc *z, const struct flatbuffer_table *t)
 		return -EOPNOTSUPP;
 	if (digests.n == 0 || max_span != digests.n - 1)
 		return -EBADMSG;
-	/* The digests' vector holds 4 bytes a span, so the count is bounded by the blob's size. */
+	if (digests.n > LIMIT_ZTOC_SPANS)
+		return -EFBIG;
 	z->n_spans = digests.n;
 	z->spans = calloc(z->n_spans, sizeof(*z->spans));
 	if (!z->spans)

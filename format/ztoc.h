@@ -60,6 +60,6 @@ size_t ztoc_n_files(const struct ztoc *z);
 int ztoc_file_get(const struct ztoc *z, size_t i, struct ztoc_file *ret);
 int ztoc_record_get(const struct ztoc_file *f, size_t i, struct ztoc_record *ret);
 
-/* Spans cover the tar from 0 to its end, in order. */
+/* Spans cover the tar from 0 to its end, in order. The last one may be empty. */
 size_t ztoc_n_spans(const struct ztoc *z);
 void ztoc_span_get(const struct ztoc *z, size_t i, struct ztoc_span *ret);

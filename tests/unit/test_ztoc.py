@@ -13,64 +13,11 @@ import subprocess
 import sys
 import tempfile
 
-
-class Writer:
-    """FlatBuffers front to back: a parent first, its children behind it, offsets patched afterwards."""
-
-    def __init__(self):
-        self.b = bytearray(4)
-
-    def align(self):
-        while len(self.b) % 8:
-            self.b.append(0)
-
-    def patch(self, at, target):
-        self.b[at:at + 4] = struct.pack("<I", target - at)
-
-    def value(self, v):
-        """Writes a child: str/bytes, list or dict {slot: (format, number) | child}. Returns where it is."""
-        self.align()
-        if isinstance(v, str):
-            v = v.encode()
-        if isinstance(v, bytes):
-            at = len(self.b)
-            self.b += struct.pack("<I", len(v)) + v + b"\0"
-            return at
-        if isinstance(v, list):
-            at = len(self.b)
-            self.b += struct.pack("<I", len(v)) + bytes(4 * len(v))
-            for i, x in enumerate(v):
-                self.patch(at + 4 + 4 * i, self.value(x))
-            return at
-        return self.table(v)
-
-    def table(self, fields):
-        slots = max(fields, default=-1) + 1
-        vtable = len(self.b)
-        offsets, body, patches = [0] * slots, bytearray(4), []
-        for slot, x in fields.items():
-            while len(body) % 8:
-                body.append(0)
-            offsets[slot] = len(body)
-            if isinstance(x, tuple):
-                body += struct.pack("<" + x[0], x[1])
-            else:
-                patches.append((len(body), x))
-                body += bytes(4)
-        self.b += struct.pack("<HH", 4 + 2 * slots, len(body)) + struct.pack("<%dH" % slots, *offsets)
-        self.align()
-        at = len(self.b)
-        body[:4] = struct.pack("<i", at - vtable)
-        self.b += body
-        for off, x in patches:
-            self.patch(at + off, self.value(x))
-        return at
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+from soci import flatbuffer
 
 
-def flatbuffer(table):
-    w = Writer()
-    w.patch(0, w.value(table))
-    return bytes(w.b)
+SPANS_MAX = 1 << 20  # LIMIT_ZTOC_SPANS
 
 
 def digest(i):
@@ -115,6 +62,7 @@ def stored_blob(span, size):
     return flatbuffer({0: ("i", 2), 1: ("q", span), 2: ("q", size)})
 
 
+EMPTY_LAST = gzip_blob(points=[(10, 0, 0, 0), (100, 4000, 3, 5), (200, 10240, 0, 7)])
 GZIP_SPANS = ["span 0 4000 10 90 0 -1 " + digest(0), "span 4000 4000 99 101 3 10 " + digest(1),
               "span 8000 2240 200 100 0 14 " + digest(2)]
 STORED_SPANS = ["span 0 4096 0 4096 0 -1 " + digest(0), "span 4096 4096 4096 4096 0 -1 " + digest(1),
@@ -135,6 +83,9 @@ CASES = {
                                   ["ztoc gzip 300 10240"] + SHOWN + GZIP_SPANS),
     "stored": (ztoc(packed=10240, algorithm=2, blob=stored_blob(4096, 10240)),
                ["ztoc stored 10240 10240"] + SHOWN + STORED_SPANS),
+    "last_span_empty": (ztoc(blob=EMPTY_LAST), ["ztoc gzip 300 10240"] + SHOWN + [
+        GZIP_SPANS[0], "span 4000 6240 99 101 3 10 " + digest(1), "span 10240 0 200 100 0 14 " + digest(2)]),
+    "span_empty": (ztoc(blob=gzip_blob(points=[(10, 0, 0, 0), (100, 0, 3, 5), (200, 8000, 0, 7)])), BAD),
     "no_files": (ztoc([]), ["ztoc gzip 300 10240"] + GZIP_SPANS),
     "cut": (GOOD[:len(GOOD) // 2], BAD),
     "empty": (b"", BAD),
@@ -154,6 +105,8 @@ CASES = {
     "span_too_large": (ztoc(size=1 << 33), BIG),
     "layer_too_large": (ztoc(size=1 << 50), BIG),
     "size_negative": (ztoc(size=-1), BAD),
+    "spans_without_number": (ztoc(packed=1 << 32, size=1 << 32, algorithm=2, max_span=SPANS_MAX,
+                                  digests=[None] * (SPANS_MAX + 1), blob=stored_blob(1024, 1 << 32)), BIG),
 }
 FILE_CASES = {
     "body_past_the_end": bad_file(f3=("q", 1 << 20)),

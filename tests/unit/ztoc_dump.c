@@ -40,7 +40,7 @@ static void print_span(const struct ztoc *z, size_t i)
 
 int main(int argc, char **argv)
 {
-	static uint8_t data[1u << 20];
+	static uint8_t data[32u << 20];
 	struct ztoc *z = NULL;
 	FILE *f = argc == 2 ? fopen(argv[1], "re") : NULL;
 	size_t size;
