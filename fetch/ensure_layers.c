@@ -17,9 +17,7 @@
 #include "base/report.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
-#include "fetch/chunked_layer.h"
-#include "fetch/lazy.h"
-#include "fetch/lazy_layer.h"
+#include "fetch/index_sources.h"
 #include "fetch/lazy_pack.h"
 #include "fetch/way_back.h"
 
@@ -32,8 +30,7 @@ struct work {
 	struct image *image;
 	struct source *source;
 	const struct ensure_how *how;
-	struct lazy_artifact *artifact;	  /* of ours, when the image has one; else NULL */
-	char why_not[REPORT_TEXT_SIZE];	  /* there is none */
+	struct index_sources sources;
 	const atomic_bool *gone; /* the listener's */
 	struct stream_progress *progress; /* one a layer */
 	sem_t decoders; /* one for each core; of this image: a registry that trickles holds up no other image */
@@ -96,51 +93,6 @@ static void forget_damaged(struct context *c, const struct image_layer *l)
 	pthread_mutex_unlock(&c->store_lock);
 }
 
-/* A source of a layer's index has failed with `r` and `text`: -ENOENT lets the next one be tried. */
-static int try_next(const struct work *w, const struct image_layer *l, int r, const char *text)
-{
-	char digest[DIGEST_TEXT_MAX];
-
-	if (r == 0)
-		return 0;
-	if (r == -ENOMEM || r == -ENOSPC || r == -EDQUOT)
-		return fail(-r, "%s", text[0] ? text : strerror(-r));
-	if (w->how->require_lazy)
-		return fail(-r, "it would have to be streamed (--require-lazy): %.1500s", text);
-	report_note("layer %.19s of %s cannot start lazily: %s", digest_text(&l->blob.digest, digest),
-		    w->image->name.reference, text);
-	return -ENOENT;
-}
-
-/* From the table of contents in its own blob. */
-static int make_from_table(struct work *w, const struct image_layer *l)
-{
-	char text[REPORT_TEXT_SIZE], *outer;
-	int r;
-
-	if (l->table.kind == TOC_NONE || l->blob.size <= ENSURE_LAYERS_SMALL || w->image->trust == IMAGE_TRUST_WHOLE)
-		return -ENOENT;
-	outer = report_capture(text);
-	r = chunked_layer_make(w->context, w->source, w->image->repository, w->image->name.reference, &l->blob, &l->table);
-	report_capture_again(outer);
-	return try_next(w, l, r, text);
-}
-
-/* From the artifact's index and spans, when it has them. */
-static int make_from_artifact(struct work *w, const struct image_layer *l)
-{
-	const struct lazy_artifact_layer *from = w->artifact ? lazy_artifact_layer(w->artifact, &l->blob.digest) : NULL;
-	char text[REPORT_TEXT_SIZE], *outer;
-	int r;
-
-	if (!from)
-		return -ENOENT;
-	outer = report_capture(text);
-	r = lazy_layer_make(w->context, w->source, w->image->repository, &l->blob, from);
-	report_capture_again(outer);
-	return try_next(w, l, r, text);
-}
-
 static int stream_missing(struct work *w, size_t i)
 {
 	const struct image_layer *l = &w->image->layers[i];
@@ -156,7 +108,7 @@ static int stream_missing(struct work *w, size_t i)
 
 	if (w->how->require_lazy && l->blob.size > ENSURE_LAYERS_SMALL)
 		return fail(EOPNOTSUPP, "it would have to be streamed (--require-lazy): %s",
-			    w->artifact ? "the image's artifact has nothing for it" : w->why_not);
+			    index_sources_why_not(&w->sources));
 	forget_damaged(w->context, l);
 	return stream_layer(&job);
 }
@@ -174,10 +126,8 @@ static int make_missing(struct work *w, size_t i)
 	if (r < 0)
 		return r;
 	if (!usable(w, l)) { /* else another request made it meanwhile */
-		/* The sources of a layer index, in the design's order: with one, nothing else of the layer is needed now. */
-		r = make_from_table(w, l);
-		if (r == -ENOENT)
-			r = make_from_artifact(w, l);
+		/* With an index, nothing else of the layer is needed now. */
+		r = index_sources_make(&w->sources, l);
 		if (r == -ENOENT)
 			r = stream_missing(w, i);
 	}
@@ -413,41 +363,16 @@ static int number_all(struct context *c, struct image *image)
 	return r;
 }
 
-/* Whether a layer that is missing has nothing but an artifact to start from. */
-static bool wants_artifact(const struct work *w)
+/* Whether a layer that is missing has nothing but what hangs on the image to start from. */
+static bool wants_sources(const struct work *w)
 {
 	for (size_t i = 0; i < w->image->n_layers; i++) {
 		const struct image_layer *l = &w->image->layers[i];
 
-		if (atomic_load(&w->progress[i].state) == STREAM_WAITING && l->table.kind == TOC_NONE)
+		if (atomic_load(&w->progress[i].state) == STREAM_WAITING && !index_sources_has_table(l))
 			return true;
 	}
 	return false;
-}
-
-/* Asked only when something is missing. A broken artifact is as good as none, and says so in the log. */
-static int find_artifact(struct work *w)
-{
-	char text[REPORT_TEXT_SIZE] = "", *outer;
-	int r;
-
-	if (w->image->trust == IMAGE_TRUST_PINNED || w->how->whole) {
-		snprintf(w->why_not, sizeof(w->why_not), "artifacts are not to be trusted (--trust=pinned)");
-		return 0;
-	}
-	outer = report_capture(text);
-	r = lazy_find(w->context, w->image, w->source, &w->artifact);
-	report_capture_again(outer);
-	if (r == -ENOMEM)
-		return r;
-	if (r == -ENOENT)
-		snprintf(w->why_not, sizeof(w->why_not), "the image has no artifact; make one: lazyrun index --push %.512s",
-			 w->image->name.reference);
-	else if (r < 0)
-		snprintf(w->why_not, sizeof(w->why_not), "%.1500s", text[0] ? text : strerror(-r));
-	if (r < 0 && r != -ENOENT)
-		report_note("%s is streamed: %s", w->image->name.reference, w->why_not);
-	return 0;
 }
 
 static int make_all(struct work *w, const struct ensure_listener *listener)
@@ -463,21 +388,26 @@ static int make_all(struct work *w, const struct ensure_listener *listener)
 		atomic_store(&w->progress[i].state, there ? STREAM_PRESENT : STREAM_WAITING);
 		n_missing += !there;
 	}
-	if (w->source && wants_artifact(w))
-		r = find_artifact(w);
-	else if (w->source && !w->how->whole && image->artifact.algorithm != DIGEST_NONE)
-		lazy_known(w->context->store, image->repository, &image->name.manifest, NULL, &w->artifact);
+	w->sources = (struct index_sources){.context = w->context,
+					   .image = image,
+					   .source = w->source,
+					   .require_lazy = w->how->require_lazy,
+					   .whole = w->how->whole};
+	if (w->source && wants_sources(w))
+		r = index_sources_find(&w->sources);
+	else if (w->source)
+		index_sources_known(&w->sources);
 	/* Side by side with the layers' indexes. */
-	if (r == 0 && w->artifact)
+	if (r == 0 && w->sources.artifact)
 		lazy_pack_begin(w->context->packs,
-				&(struct lazy_pack_for){w->source, image, w->artifact, w->how->command, n_missing == 0},
+				&(struct lazy_pack_for){w->source, image, w->sources.artifact, w->how->command, n_missing == 0},
 				&pack);
 	if (r == 0 && n_missing)
 		r = run_workers(w, n_missing, listener);
 	if (r == 0)
 		r = number_all(w->context, image);
 	if (r == 0 && pack)
-		lazy_pack_run(&pack, image, w->artifact);
+		lazy_pack_run(&pack, image, w->sources.artifact);
 	lazy_pack_drop(&pack);
 	return r;
 }
@@ -502,7 +432,7 @@ int ensure_layers(struct context *c, struct image *image, struct source *source,
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->ended);
 	sem_destroy(&w->decoders);
-	lazy_artifact_free(&w->artifact);
+	index_sources_free(&w->sources);
 	free(w->progress);
 	free(w);
 	return r;
