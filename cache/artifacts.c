@@ -1,4 +1,4 @@
-/* One small file for each image of a repository; its name is a hash of both. */
+/* One small file for each image of a repository and kind; its name is a hash of all. */
 #include "cache/artifacts.h"
 
 #include <errno.h>
@@ -10,12 +10,14 @@
 #include "base/hash.h"
 #include "base/report.h"
 
-static int file_name(const char *repository, const struct digest *manifest, char out[static DIGEST_HEX_MAX + 1])
+static int file_name(enum artifacts_kind kind, const char *repository, const struct digest *manifest,
+		     char out[static DIGEST_HEX_MAX + 1])
 {
 	_cleanup_(bytes_free) struct bytes both = {0};
 	char text[DIGEST_TEXT_MAX];
 	struct digest d;
-	int r = bytes_printf(&both, "%s\n%s", repository, digest_text(manifest, text));
+	int r = bytes_printf(&both, "%s%s\n%s", kind == ARTIFACTS_SOCI ? "soci\n" : "", repository,
+			     digest_text(manifest, text));
 
 	if (r < 0)
 		return r;
@@ -24,12 +26,13 @@ static int file_name(const char *repository, const struct digest *manifest, char
 	return 0;
 }
 
-int artifacts_get(const struct store *s, const char *repository, const struct digest *manifest, struct digest *ret)
+int artifacts_get(const struct store *s, enum artifacts_kind kind, const char *repository, const struct digest *manifest,
+		  struct digest *ret)
 {
 	_cleanup_(fd_close) int dir_fd = fd_open_dir(s->store_fd, "artifacts", false);
 	_cleanup_(bytes_free) struct bytes b = {0};
 	char name[DIGEST_HEX_MAX + 1];
-	int r = dir_fd < 0 ? dir_fd : file_name(repository, manifest, name);
+	int r = dir_fd < 0 ? dir_fd : file_name(kind, repository, manifest, name);
 
 	if (r == 0)
 		r = fd_read_file(dir_fd, name, DIGEST_TEXT_MAX, &b);
@@ -40,12 +43,12 @@ int artifacts_get(const struct store *s, const char *repository, const struct di
 	return digest_parse((const char *)b.data, strcspn((const char *)b.data, "\n"), ret) < 0 ? -ENOENT : 0;
 }
 
-int artifacts_put(const struct store *s, const char *repository, const struct digest *manifest,
+int artifacts_put(const struct store *s, enum artifacts_kind kind, const char *repository, const struct digest *manifest,
 		  const struct digest *artifact)
 {
 	_cleanup_(fd_close) int dir_fd = fd_open_dir(s->store_fd, "artifacts", true);
 	char name[DIGEST_HEX_MAX + 1], text[DIGEST_TEXT_MAX];
-	int r = dir_fd < 0 ? dir_fd : file_name(repository, manifest, name);
+	int r = dir_fd < 0 ? dir_fd : file_name(kind, repository, manifest, name);
 
 	digest_text(artifact, text);
 	if (r == 0)
@@ -53,11 +56,12 @@ int artifacts_put(const struct store *s, const char *repository, const struct di
 	return r < 0 ? fail(-r, "%s/artifacts cannot be written: %s", s->store_path, strerror(-r)) : 0;
 }
 
-int artifacts_remove(const struct store *s, const char *repository, const struct digest *manifest)
+int artifacts_remove(const struct store *s, enum artifacts_kind kind, const char *repository,
+		     const struct digest *manifest)
 {
 	_cleanup_(fd_close) int dir_fd = fd_open_dir(s->store_fd, "artifacts", false);
 	char name[DIGEST_HEX_MAX + 1];
-	int r = dir_fd < 0 ? dir_fd : file_name(repository, manifest, name);
+	int r = dir_fd < 0 ? dir_fd : file_name(kind, repository, manifest, name);
 
 	if (r == 0 && unlinkat(dir_fd, name, 0) < 0)
 		r = -errno;

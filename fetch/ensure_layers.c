@@ -106,7 +106,7 @@ static int stream_missing(struct work *w, size_t i)
 		.progress = &w->progress[i],
 	};
 
-	if (w->how->require_lazy && l->blob.size > ENSURE_LAYERS_SMALL)
+	if (w->how->require_lazy && !index_sources_leave_out(&w->sources, l))
 		return fail(EOPNOTSUPP, "it would have to be streamed (--require-lazy): %s",
 			    index_sources_why_not(&w->sources));
 	forget_damaged(w->context, l);

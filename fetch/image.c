@@ -19,6 +19,8 @@
 #include "fetch/chunked_layer.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
+#include "fetch/soci.h"
+#include "fetch/soci_layer.h"
 #include "fetch/stream.h"
 
 struct resolve {
@@ -101,9 +103,10 @@ static int get_top(const struct resolve *v, enum image_pull pull, struct name_en
 	return blob_store_put(v->context->store, &name->digest, ret->data, ret->size);
 }
 
-/* Goes through image indexes down to the manifest for the platform. */
+/* Goes through image indexes down to the manifest for the platform. *ret_soci: the SOCI index that belongs to it, which
+ * the manifest names, or an image index above it. */
 static int get_manifest(const struct resolve *v, enum image_pull pull, struct name_entry *name,
-			struct manifest **ret)
+			struct manifest **ret, struct digest *ret_soci)
 {
 	_cleanup_(manifest_free) struct manifest *m = NULL;
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -128,11 +131,14 @@ static int get_manifest(const struct resolve *v, enum image_pull pull, struct na
 		if (r < 0)
 			return r;
 		name->manifest = entry->descriptor.digest;
+		*ret_soci = entry->soci;
 		bytes_free(&b);
 		r = get_by_digest(v, &name->manifest, &b, content_type);
 		if (r < 0)
 			return r;
 	}
+	if (m->soci.algorithm != DIGEST_NONE)
+		*ret_soci = m->soci;
 	*ret = TAKE(m);
 	return 0;
 }
@@ -227,6 +233,8 @@ const char *image_layer_origin(const struct image_layer *l)
 		return toc_place_name(l->table.kind);
 	case IMAGE_LAYER_ARTIFACT:
 		return "artifact";
+	case IMAGE_LAYER_SOCI:
+		return "soci";
 	}
 	return "tar";
 }
@@ -240,11 +248,34 @@ static bool use(const struct context *c, struct image_layer *l, enum image_layer
 	return true;
 }
 
-/* The order of the sources of a layer index; what is nowhere is to be made, or streamed as a tar. */
-static void choose_layer(const struct context *c, const struct image *i, const struct lazy_artifact *a,
+static bool use_artifact(const struct context *c, const struct image *i, const struct lazy_artifact *a,
 			 struct image_layer *l)
 {
 	const struct lazy_artifact_layer *from = a ? lazy_artifact_layer(a, &l->blob.digest) : NULL;
+	char key[LAYER_KEY_SIZE];
+
+	if (!from)
+		return false;
+	lazy_layer_key(i->repository, from, key);
+	return use(c, l, IMAGE_LAYER_ARTIFACT, key);
+}
+
+static bool use_soci(const struct context *c, const struct image *i, const struct soci_index *soci, unsigned int version,
+		     struct image_layer *l)
+{
+	const struct soci_index_layer *from = soci && soci->version == version ? soci_index_layer(soci, &l->blob.digest) : NULL;
+	char key[LAYER_KEY_SIZE];
+
+	if (!from)
+		return false;
+	soci_layer_key(i->repository, soci, from, key);
+	return use(c, l, IMAGE_LAYER_SOCI, key);
+}
+
+/* The order of the sources of a layer index; what is nowhere is to be made, or streamed as a tar. */
+static void choose_layer(const struct context *c, const struct image *i, const struct lazy_artifact *a,
+			 const struct soci_index *soci, struct image_layer *l)
+{
 	char key[LAYER_KEY_SIZE];
 
 	l->from = IMAGE_LAYER_TAR;
@@ -257,22 +288,34 @@ static void choose_layer(const struct context *c, const struct image *i, const s
 		if (use(c, l, IMAGE_LAYER_TABLE, key))
 			return;
 	}
-	if (from) {
-		lazy_layer_key(i->repository, from, key);
-		use(c, l, IMAGE_LAYER_ARTIFACT, key);
-	}
+	if (!use_soci(c, i, soci, 2, l) && !use_artifact(c, i, a, l))
+		use_soci(c, i, soci, 1, l);
+}
+
+/* One that is broken, though it was found once, is as good as none. */
+static int get_soci(const struct context *c, struct image *i, struct soci_index **ret)
+{
+	char text[REPORT_TEXT_SIZE], *outer = report_capture(text);
+	int r = soci_known(c->store, i, &i->soci, ret);
+
+	report_capture_again(outer);
+	return r == -ENOMEM ? r : 0;
 }
 
 int image_choose_layers(struct context *c, struct image *i)
 {
 	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
+	_cleanup_(soci_index_free) struct soci_index *soci = NULL;
 	int r = i->trust == IMAGE_TRUST_REPOSITORY ? lazy_known(c->store, i->repository, &i->name.manifest, &i->artifact, &a) :
 							      0;
 
 	if (r < 0 && r != -ENOENT)
 		return r;
+	r = get_soci(c, i, &soci);
+	if (r < 0)
+		return r;
 	for (size_t n = 0; n < i->n_layers; n++)
-		choose_layer(c, i, a, &i->layers[n]);
+		choose_layer(c, i, a, soci, &i->layers[n]);
 	make_key(i);
 	return 0;
 }
@@ -309,7 +352,7 @@ int image_resolve(struct context *c, const struct image_want *want, struct sourc
 	source_table_name(want->ref, i->repository, sizeof(i->repository));
 	v.text = reference_text(want->ref, i->name.reference);
 	platform_text(&v.platform, i->name.platform);
-	r = get_manifest(&v, want->pull, &i->name, &m);
+	r = get_manifest(&v, want->pull, &i->name, &m, &i->soci_v2);
 	if (r == 0)
 		r = get_config(&v, m, &config);
 	if (r == 0)

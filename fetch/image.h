@@ -32,6 +32,7 @@ enum image_layer_from {
 	IMAGE_LAYER_TAR,      /* the whole layer was streamed and matched its diffID, or is to be streamed */
 	IMAGE_LAYER_TABLE,    /* the table of contents in its own blob, whose digest the manifest names */
 	IMAGE_LAYER_ARTIFACT, /* layer index and span table of our artifact in the image's repository */
+	IMAGE_LAYER_SOCI,     /* its zTOC in a SOCI index: version 2, or one in the image's repository (version 1) */
 };
 
 struct image_layer {
@@ -54,6 +55,8 @@ struct image {
 	size_t n_entrypoint; /* of it */
 	char *created;	    /* as its config says, or "" */
 	struct digest artifact; /* the manifest of ours that is known for it; DIGEST_NONE: none */
+	struct digest soci_v2;	/* the SOCI index that it names itself; DIGEST_NONE: none */
+	struct digest soci;	/* the SOCI index that is known for it, of either version; DIGEST_NONE: none */
 };
 
 struct image_want {
@@ -66,10 +69,11 @@ struct image_want {
 /* `source` may be NULL with IMAGE_PULL_NEVER. */
 int image_resolve(struct context *c, const struct image_want *want, struct source *source, struct image **ret);
 
-/* Where a layer comes from: "tar", "artifact", or the name of its table's format. */
+/* Where a layer comes from: "tar", "artifact", "soci", or the name of its table's format. */
 const char *image_layer_origin(const struct image_layer *l);
 
 /* Chooses each layer's key anew from what the store has: a layer that was verified whole first, then one from its own
- * table, then one of the artifact that is known for the image; each if it may be trusted. Else it is to be streamed. */
+ * table, of a SOCI index that the image names, of the artifact that is known for the image, of a SOCI index beside it;
+ * each if it may be trusted. Else it is to be streamed. */
 int image_choose_layers(struct context *c, struct image *i);
 void image_free(struct image **i);

@@ -1,7 +1,9 @@
-/* The first source that has the layer counts; one that fails leaves it to the next. */
+/* What hangs on the image is asked for side by side. The first source that has a layer counts; one that fails leaves it
+ * to the next. */
 #include "fetch/index_sources.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,10 +11,15 @@
 #include "fetch/ensure_layers.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
+#include "fetch/soci.h"
+#include "fetch/soci_layer.h"
+
+#define SOCI_SMALL (10u << 20) /* packed: what soci-snapshotter leaves out unless it is told otherwise */
 
 void index_sources_free(struct index_sources *s)
 {
 	lazy_artifact_free(&s->artifact);
+	soci_index_free(&s->soci);
 }
 
 bool index_sources_has_table(const struct image_layer *l)
@@ -20,27 +27,75 @@ bool index_sources_has_table(const struct image_layer *l)
 	return l->table.kind != TOC_NONE;
 }
 
+struct asked {
+	struct index_sources *sources;
+	int result;
+	char text[REPORT_TEXT_SIZE];
+};
+
+static void *find_soci(void *argument)
+{
+	struct asked *a = argument;
+	struct index_sources *s = a->sources;
+
+	report_capture(a->text);
+	a->result = soci_find(s->context, s->image, s->source, &s->soci);
+	report_capture(NULL);
+	return NULL;
+}
+
+static void find_artifact(struct asked *a)
+{
+	struct index_sources *s = a->sources;
+	char *outer = report_capture(a->text);
+
+	if (s->image->trust == IMAGE_TRUST_REPOSITORY)
+		a->result = lazy_find(s->context, s->image, s->source, &s->artifact);
+	report_capture_again(outer);
+}
+
+static void find_both(struct asked *soci, struct asked *artifact)
+{
+	char text[REPORT_TEXT_SIZE], *outer;
+	pthread_t thread;
+	bool beside = pthread_create(&thread, NULL, find_soci, soci) == 0;
+
+	find_artifact(artifact);
+	outer = report_capture(text);
+	if (beside)
+		pthread_join(thread, NULL);
+	else
+		find_soci(soci);
+	report_capture_again(outer);
+}
+
+/* What failed is said in the log, and when a layer may not be streamed. */
+static void say(struct index_sources *s, const struct asked *a)
+{
+	const char *text = a->text[0] ? a->text : strerror(-a->result);
+
+	if (a->result == 0 || (a->result == -ENOENT && !a->text[0]))
+		return;
+	report_note("%s starts without it: %s", s->image->name.reference, text);
+	snprintf(s->why_not, sizeof(s->why_not), "%.1500s", text);
+}
+
 int index_sources_find(struct index_sources *s)
 {
-	char text[REPORT_TEXT_SIZE] = "", *outer;
-	int r;
+	struct asked soci = {.sources = s, .result = -ENOENT}, artifact = {.sources = s, .result = -ENOENT};
 
-	if (s->image->trust == IMAGE_TRUST_PINNED || s->whole) {
+	if (s->image->trust != IMAGE_TRUST_REPOSITORY || s->whole)
 		snprintf(s->why_not, sizeof(s->why_not), "artifacts are not to be trusted (--trust=pinned)");
-		return 0;
-	}
-	outer = report_capture(text);
-	r = lazy_find(s->context, s->image, s->source, &s->artifact);
-	report_capture_again(outer);
-	if (r == -ENOMEM)
-		return r;
-	if (r == -ENOENT)
+	else
 		snprintf(s->why_not, sizeof(s->why_not), "the image has no artifact; make one: lazyrun index --push %.512s",
 			 s->image->name.reference);
-	else if (r < 0)
-		snprintf(s->why_not, sizeof(s->why_not), "%.1500s", text[0] ? text : strerror(-r));
-	if (r < 0 && r != -ENOENT)
-		report_note("%s is streamed: %s", s->image->name.reference, s->why_not);
+	if (s->whole)
+		return 0;
+	find_both(&soci, &artifact);
+	if (soci.result == -ENOMEM || artifact.result == -ENOMEM)
+		return -ENOMEM;
+	say(s, &soci);
+	say(s, &artifact);
 	return 0;
 }
 
@@ -50,59 +105,89 @@ void index_sources_known(struct index_sources *s)
 		lazy_known(s->context->store, s->image->repository, &s->image->name.manifest, NULL, &s->artifact);
 }
 
-/* A source has failed with `r` and `text`: -ENOENT lets the next one be tried. */
-static int try_next(const struct index_sources *s, const struct image_layer *l, int r, const char *text)
-{
-	char digest[DIGEST_TEXT_MAX];
-
-	if (r == 0)
-		return 0;
-	if (r == -ENOMEM || r == -ENOSPC || r == -EDQUOT)
-		return fail(-r, "%s", text[0] ? text : strerror(-r));
-	if (s->require_lazy)
-		return fail(-r, "it would have to be streamed (--require-lazy): %.1500s", text);
-	report_note("layer %.19s of %s cannot start lazily: %s", digest_text(&l->blob.digest, digest),
-		    s->image->name.reference, text);
-	return -ENOENT;
-}
-
 /* From the table of contents in its own blob. */
 static int make_from_table(const struct index_sources *s, const struct image_layer *l)
 {
-	char text[REPORT_TEXT_SIZE], *outer;
-	int r;
-
 	if (!index_sources_has_table(l) || l->blob.size <= ENSURE_LAYERS_SMALL || s->image->trust == IMAGE_TRUST_WHOLE)
 		return -ENOENT;
-	outer = report_capture(text);
-	r = chunked_layer_make(s->context, s->source, s->image->repository, s->image->name.reference, &l->blob, &l->table);
-	report_capture_again(outer);
-	return try_next(s, l, r, text);
+	return chunked_layer_make(s->context, s->source, s->image->repository, s->image->name.reference, &l->blob,
+				  &l->table);
 }
 
-/* From the artifact's index and spans, when it has them. */
+/* From its zTOC in a SOCI index of this version. */
+static int make_from_soci(const struct index_sources *s, const struct image_layer *l, unsigned int version)
+{
+	const struct soci_index_layer *from =
+		s->soci && s->soci->version == version ? soci_index_layer(s->soci, &l->blob.digest) : NULL;
+
+	return from ? soci_layer_make(s->context, s->source, s->image->repository, &l->blob, s->soci, from) : -ENOENT;
+}
+
+/* From the artifact's index and spans. */
 static int make_from_artifact(const struct index_sources *s, const struct image_layer *l)
 {
 	const struct lazy_artifact_layer *from = s->artifact ? lazy_artifact_layer(s->artifact, &l->blob.digest) : NULL;
-	char text[REPORT_TEXT_SIZE], *outer;
-	int r;
 
-	if (!from)
-		return -ENOENT;
-	outer = report_capture(text);
-	r = lazy_layer_make(s->context, s->source, s->image->repository, &l->blob, from);
-	report_capture_again(outer);
-	return try_next(s, l, r, text);
+	return from ? lazy_layer_make(s->context, s->source, s->image->repository, &l->blob, from) : -ENOENT;
+}
+
+/* The order is the design's. -ENOENT: it does not have the layer. */
+static int make_from(const struct index_sources *s, const struct image_layer *l, unsigned int which)
+{
+	switch (which) {
+	case 0:
+		return make_from_table(s, l);
+	case 1:
+		return make_from_soci(s, l, 2);
+	case 2:
+		return make_from_artifact(s, l);
+	default:
+		return make_from_soci(s, l, 1);
+	}
+}
+#define N_SOURCES 4u
+
+static bool ends_all(int r)
+{
+	return r == -ENOMEM || r == -ENOSPC || r == -EDQUOT || r == -ECANCELED;
 }
 
 int index_sources_make(const struct index_sources *s, const struct image_layer *l)
 {
-	int r = make_from_table(s, l);
+	char first[REPORT_TEXT_SIZE] = "", digest[DIGEST_TEXT_MAX];
+	int failed = 0;
 
-	return r == -ENOENT ? make_from_artifact(s, l) : r;
+	for (unsigned int which = 0; which < N_SOURCES; which++) {
+		char text[REPORT_TEXT_SIZE] = "", *outer = report_capture(text);
+		int r = make_from(s, l, which);
+
+		report_capture_again(outer);
+		if (r == 0)
+			return 0;
+		if (ends_all(r))
+			return fail(-r, "%s", text[0] ? text : strerror(-r));
+		if (r == -ENOENT && !text[0])
+			continue;
+		report_note("layer %.19s of %s cannot start lazily: %s", digest_text(&l->blob.digest, digest),
+			    s->image->name.reference, text[0] ? text : strerror(-r));
+		if (!failed) {
+			failed = r;
+			snprintf(first, sizeof(first), "%.1500s", text[0] ? text : strerror(-r));
+		}
+	}
+	if (failed && s->require_lazy)
+		return fail(-failed, "it would have to be streamed (--require-lazy): %s", first);
+	return -ENOENT;
+}
+
+bool index_sources_leave_out(const struct index_sources *s, const struct image_layer *l)
+{
+	return l->blob.size <= ENSURE_LAYERS_SMALL || (s->soci && l->blob.size <= SOCI_SMALL);
 }
 
 const char *index_sources_why_not(const struct index_sources *s)
 {
-	return s->artifact ? "the image's artifact has nothing for it" : s->why_not;
+	return s->artifact ? "the image's artifact has nothing for it" :
+	       s->soci	   ? "the image's SOCI index leaves it out" :
+			     s->why_not;
 }

@@ -3,7 +3,7 @@
  * Ownership  index_sources_find() fills what index_sources_free() empties; the rest is borrowed until then.
  * Units      -
  * Errors     -ENOENT: nothing has this layer, so it is to be streamed (bare; a source that is broken is noted in the log).
- *            With require_lazy what made a source fail is reported. -ENOMEM, -ENOSPC, -EDQUOT: reported.
+ *            With require_lazy what made the first one fail is reported. -ENOMEM, -ENOSPC, -EDQUOT: reported.
  * Threads    index_sources_make() may run for several layers side by side.
  * Source     docs/design.md, "What a start does", 2: the order.
  */
@@ -13,6 +13,7 @@
 #include "fetch/image.h"
 #include "fetch/source.h"
 #include "format/lazy_artifact.h"
+#include "format/soci_index.h"
 
 struct index_sources {
 	struct context *context;
@@ -21,7 +22,8 @@ struct index_sources {
 	bool require_lazy;
 	bool whole; /* every byte shall be verified against the diffIDs: nothing but streaming does that */
 	struct lazy_artifact *artifact; /* of ours, when the image has one */
-	char why_not[REPORT_TEXT_SIZE]; /* there is none */
+	struct soci_index *soci;	/* when the image has one */
+	char why_not[REPORT_TEXT_SIZE]; /* there is neither */
 };
 
 /* Asks for what hangs on the image. What is broken is as good as none. */
@@ -34,6 +36,9 @@ void index_sources_known(struct index_sources *s);
 bool index_sources_has_table(const struct image_layer *l);
 
 int index_sources_make(const struct index_sources *s, const struct image_layer *l);
+
+/* Whether streaming this layer is what who made the image lazy has meant: SOCI indexes leave small layers out. */
+bool index_sources_leave_out(const struct index_sources *s, const struct image_layer *l);
 
 /* Why a layer has to be streamed. */
 const char *index_sources_why_not(const struct index_sources *s);

@@ -14,6 +14,7 @@
 #include "base/report.h"
 #include "fetch/evict.h"
 #include "fetch/lazy.h"
+#include "fetch/soci.h"
 #include "fetch/needed.h"
 
 static struct json_object *describe(struct context *c, const struct image *image)
@@ -154,6 +155,8 @@ static int remove_image(struct context *c, const struct image *image, const stru
 	}
 	if (image->artifact.algorithm == DIGEST_NONE || !needed_blob(c, stay, &image->artifact))
 		lazy_forget(c->store, image);
+	if (image->soci.algorithm == DIGEST_NONE || !needed_blob(c, stay, &image->soci))
+		soci_forget(c->store, image);
 	for (size_t i = 0; i < sizeof(blobs) / sizeof(blobs[0]); i++)
 		if (!needed_blob(c, stay, blobs[i]))
 			unlinkat(c->store->blobs_fd, digest_hex(blobs[i], name), 0);

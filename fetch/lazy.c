@@ -36,7 +36,7 @@ int lazy_known(const struct store *s, const char *repository, const struct diges
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
 	struct digest digest;
-	int r = artifacts_get(s, repository, manifest, &digest);
+	int r = artifacts_get(s, ARTIFACTS_LAZY, repository, manifest, &digest);
 
 	if (r == 0)
 		r = blob_store_get(s, &digest, LIMIT_MANIFEST_SIZE, &b);
@@ -84,7 +84,7 @@ static int keep(const struct store *s, const struct image *i, const struct diges
 {
 	int r = blob_store_put(s, digest, manifest->data, manifest->size);
 
-	return r < 0 ? r : artifacts_put(s, i->repository, &i->name.manifest, digest);
+	return r < 0 ? r : artifacts_put(s, ARTIFACTS_LAZY, i->repository, &i->name.manifest, digest);
 }
 
 int lazy_find(struct context *c, const struct image *i, struct source *source, struct lazy_artifact **ret)
@@ -121,6 +121,6 @@ void lazy_forget(const struct store *s, const struct image *i)
 			unlinkat(s->blobs_fd, digest_hex(&a->packs[n].head, name), 0);
 		unlinkat(s->blobs_fd, digest_hex(&digest, name), 0);
 	}
-	artifacts_remove(s, i->repository, &i->name.manifest);
+	artifacts_remove(s, ARTIFACTS_LAZY, i->repository, &i->name.manifest);
 	report_capture_again(outer);
 }

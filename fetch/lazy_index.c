@@ -298,7 +298,7 @@ static int begin(struct made *m)
 	r = lazy_find(m->context, m->image, m->source, &m->before);
 	report_capture_again(outer);
 	if (r == 0)
-		r = artifacts_get(m->context->store, m->image->repository, &a->subject, &m->before_digest);
+		r = artifacts_get(m->context->store, ARTIFACTS_LAZY, m->image->repository, &a->subject, &m->before_digest);
 	if (r < 0 && m->how->add_record)
 		return fail(ENOENT, "%s has no artifact to which a start pack could be added; make one: lazyrun index "
 				    "--push --record", m->image->name.reference);

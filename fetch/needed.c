@@ -150,7 +150,8 @@ bool needed_image_key(const struct context *c, const struct needed *n, const cha
 static bool image_has_blob(const struct image *image, const struct digest *d)
 {
 	return digest_equal(&image->name.digest, d) || digest_equal(&image->name.manifest, d) ||
-	       digest_equal(&image->config, d) || digest_equal(&image->artifact, d);
+	       digest_equal(&image->config, d) || digest_equal(&image->artifact, d) ||
+	       digest_equal(&image->soci, d);
 }
 
 bool needed_blob(const struct context *c, const struct needed *n, const struct digest *d)

@@ -14,6 +14,7 @@
 #include "base/json_field.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "format/soci_index.h"
 
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
 
@@ -114,6 +115,18 @@ static int refuse_layer(const char *name, size_t i, const char *type)
 		    i, type);
 }
 
+/* The digest in an annotation. One that is none is as good as absent: nothing but speed hangs on it. */
+static void get_annotation(const struct json_object *o, const char *key, struct digest *ret)
+{
+	struct json_object *annotations;
+	struct digest d = {0};
+	const char *text;
+
+	if (json_field_object(o, "annotations", &annotations) == 0 && json_field_string(annotations, key, &text) == 0 &&
+	    digest_parse(text, strlen(text), &d) == 0)
+		*ret = d;
+}
+
 struct census { /* of the types of a manifest's layers */
 	size_t n_known;
 	size_t first_unknown; /* counted from 1 */
@@ -189,6 +202,7 @@ static int parse_layers(const struct json_object *o, const char *name, struct ma
 			c.first_unknown = i + 1;
 		}
 	}
+	get_annotation(o, "com.amazon.soci.index-digest", &m->soci);
 	return check_is_image(m, name, artifact_type, config_type, &c);
 }
 
@@ -239,6 +253,20 @@ static int parse_entry(const struct json_object *o, const char *name, size_t num
 	return 0;
 }
 
+/* SOCI indexes of version 2 are entries too, each with the manifest that it belongs to. */
+static void bind_soci(const struct json_object *o, struct manifest *m, const struct manifest_entry *index)
+{
+	const char *type = "";
+	struct digest of = {0};
+
+	json_field_string(o, "artifactType", &type);
+	if (strcmp(type, SOCI_INDEX_TYPE_2) == 0)
+		get_annotation(o, "com.amazon.soci.image-manifest-digest", &of);
+	for (size_t i = 0; of.algorithm != DIGEST_NONE && i < m->n_entries; i++)
+		if (digest_equal(&m->entries[i].descriptor.digest, &of))
+			m->entries[i].soci = index->descriptor.digest;
+}
+
 static int parse_entries(const struct json_object *o, const char *name, struct manifest *m)
 {
 	struct json_object *entries;
@@ -257,6 +285,8 @@ static int parse_entries(const struct json_object *o, const char *name, struct m
 		if (r < 0)
 			return r;
 	}
+	for (size_t i = 0; i < m->n_entries; i++)
+		bind_soci(json_object_array_get_idx(entries, i), m, &m->entries[i]);
 	return 0;
 }
 

@@ -29,6 +29,7 @@ struct manifest_entry { /* of an index */
 	struct descriptor descriptor;
 	struct platform platform;
 	bool has_platform;
+	struct digest soci; /* of the SOCI index (version 2) that another entry says is this one's; DIGEST_NONE: none */
 };
 
 struct manifest {
@@ -37,6 +38,7 @@ struct manifest {
 	struct descriptor *layers;
 	struct toc_place *tables; /* one a layer: of its own table of contents */
 	size_t n_layers;
+	struct digest soci; /* of a manifest: the SOCI index (version 2) that it names; DIGEST_NONE: none */
 	struct manifest_entry *entries; /* of an index, in document order; MEDIA_OTHER is no image */
 	size_t n_entries;
 };

@@ -22,6 +22,8 @@ struct sink {
 	uint8_t *plain;
 	size_t size, made;
 	uint64_t skip;
+	bool exact; /* a digest of packed bytes says nothing of how many plain ones they are: neither more nor fewer */
+	bool over;
 	uint8_t dropped[16384];
 };
 
@@ -31,6 +33,10 @@ static size_t sink_room(struct sink *s, uint8_t **ret)
 		*ret = s->dropped;
 		return s->skip < sizeof(s->dropped) ? (size_t)s->skip : sizeof(s->dropped);
 	}
+	if (s->made == s->size && s->exact && !s->over) {
+		*ret = s->dropped;
+		return 1;
+	}
 	*ret = s->plain + s->made;
 	return s->size - s->made;
 }
@@ -39,6 +45,8 @@ static void sink_take(struct sink *s, size_t n)
 {
 	if (s->skip)
 		s->skip -= n;
+	else if (s->made == s->size)
+		s->over = s->over || n > 0;
 	else
 		s->made += n;
 }
@@ -158,13 +166,15 @@ int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *w
 
 	if (!sink)
 		return -ENOMEM;
-	*sink = (struct sink){.plain = plain, .size = (size_t)span->size, .skip = span->skip};
+	*sink = (struct sink){.plain = plain,
+			      .size = (size_t)span->size,
+			      .skip = span->skip,
+			      .exact = span->digest_of == SPAN_DIGEST_PACKED};
 	r = run(span, packed, window, sink);
 	if (r < 0)
 		return r;
 	missing = sink->size - sink->made;
-	/* A digest of packed bytes says nothing of how many plain ones they are. */
-	if (sink->skip || missing >= SPAN_PAGE || (missing && span->digest_of == SPAN_DIGEST_PACKED))
+	if (sink->skip || missing >= SPAN_PAGE || (sink->exact && (missing || sink->over)))
 		return -EBADMSG;
 	memset(plain + sink->made, 0, sink->size - sink->made);
 	return 0;

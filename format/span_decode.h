@@ -3,7 +3,8 @@
  * Ownership  Borrows everything for the call.
  * Units      Bytes. `packed` holds span->packed_size of them, `window` span->window_size, `plain` has room for
  *            span->size.
- * Errors     -EBADMSG: corrupt, or fewer bytes than the span has (reported or bare: the caller names the layer).
+ * Errors     -EBADMSG: corrupt, or fewer bytes than the span has; with a digest of packed bytes, more of them too
+ *            (reported or bare: the caller names the layer).
  *            -EOPNOTSUPP: a kind that has no packed bytes (bare). -ENOMEM.
  * Threads    Any; some 300 KiB for the call, for zstd up to its window (128 MiB).
  * Source     RFC 1951, RFC 1952, RFC 8878; ISA-L's igzip_lib.h for decoding from the middle of a stream.

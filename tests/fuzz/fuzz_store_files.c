@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	report_capture(text);
 	if (store.store_fd < 0) {
 		make_store();
-		assert(artifacts_put(&store, "registry.example/x", &manifest, &manifest) == 0);
+		assert(artifacts_put(&store, ARTIFACTS_LAZY, "registry.example/x", &manifest, &manifest) == 0);
 		find_artifact();
 	}
 	put(store.names_fd, "name", data, size);
@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	put(artifacts_fd, artifact_name, data, size);
 	read_names();
 	read_layer();
-	if (artifacts_get(&store, "registry.example/x", &manifest, &found) == 0)
+	if (artifacts_get(&store, ARTIFACTS_LAZY, "registry.example/x", &manifest, &found) == 0)
 		assert(digest_size(&found));
 	report_capture(NULL);
 	return 0;

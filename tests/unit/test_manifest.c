@@ -263,6 +263,49 @@ static void reads_entries_in_order(void **state)
 	manifest_free(&m);
 }
 
+#define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define NAMES_SOCI(digest) "\"annotations\":{\"com.amazon.soci.index-digest\":\"" digest "\"},"
+#define SOCI(version, of) \
+	"{\"mediaType\":\"" OCI "manifest.v1+json\",\"digest\":\"sha256:" A64 "\",\"size\":5,\"artifactType\":\"" \
+	"application/vnd.amazon.soci.index." version "+json\",\"annotations\":{\"com.amazon.soci.image-manifest-digest\":\"" \
+	of "\"}" PLATFORM("linux", "amd64", "") "}"
+
+/* Nothing but speed hangs on it: what cannot be read is as good as absent. */
+static void says_which_soci_index_is_its_own(void **state)
+{
+	static const struct {
+		const char *text;
+		bool has;
+	} cases[] = {
+		{IMAGE(NAMES_SOCI("sha256:" A64)), true},
+		{IMAGE(NAMES_SOCI("sha256:a")), false},
+		{IMAGE("\"annotations\":7,"), false},
+		{IMAGE(""), false},
+		{INDEX(ENTRY(PLATFORM("linux", "amd64", "")) "," SOCI("v2", "sha256:" HEX64)), true},
+		{INDEX(SOCI("v2", "sha256:" HEX64) "," ENTRY(PLATFORM("linux", "amd64", ""))), true},
+		{INDEX(ENTRY(PLATFORM("linux", "amd64", "")) "," SOCI("v2", "sha256:" A64)), false},
+		{INDEX(ENTRY(PLATFORM("linux", "amd64", "")) "," SOCI("v1", "sha256:" HEX64)), false},
+	};
+	const struct platform wanted = {.os = "linux", .architecture = "amd64"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct manifest_entry *e = NULL;
+		struct manifest *m = NULL;
+		char said[REPORT_TEXT_SIZE];
+		struct digest soci;
+
+		assert_int_equal(parse(cases[i].text, NULL, &m, said), 0);
+		if (m->is_index)
+			assert_int_equal(manifest_choose(m, &wanted, "app:1", &e), 0);
+		soci = e ? e->soci : m->soci;
+		assert_int_equal(soci.algorithm, cases[i].has ? DIGEST_SHA256 : DIGEST_NONE);
+		if (e)
+			assert_int_equal(e->descriptor.digest.bytes[0], 0xe3); /* never the SOCI index itself */
+		manifest_free(&m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +314,7 @@ int main(void)
 		cmocka_unit_test(holds_the_limits),
 		cmocka_unit_test(chooses_what_fits_best),
 		cmocka_unit_test(reads_entries_in_order),
+		cmocka_unit_test(says_which_soci_index_is_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,12 @@ def short_span(z):
     z.points[1].off += 100
 
 
+def long_span(z):
+    z.points[-1].off -= 100
+    z.size -= 100
+    z.files.clear()
+
+
 LIES = {  # name: (what is changed, what is said)
     "overlap": (change("d/b", 2, ("q", 2048)), "d/b lies where"),
     "no_room_for_a_header": (change("d/b", 2, ("q", 1024 + 3072)), "lies where"),
@@ -86,6 +92,7 @@ LIES = {  # name: (what is changed, what is said)
     "digests_swapped": (swap_digests, "another digest"),
     "bits_of_another_place": (wrong_bits, "another digest|cannot be decoded"),
     "span_longer_than_its_bytes": (short_span, "cannot be decoded"),
+    "span_shorter_than_its_bytes": (long_span, "cannot be decoded"),
 }
 
 
