@@ -25,6 +25,8 @@ void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static
 		{"require-lazy", 0, OPTION_FLAG, &o->require_lazy, NULL, "fail rather than download whole layers first"},
 		{"offline", 0, OPTION_FLAG, &o->offline, NULL, "open no connection: what is not here fails at once"},
 		{"read-timeout", 0, OPTION_TEXT, &o->read_timeout, "SEC", "how long reads wait for a registry that is away (600)"},
+		{"fill", 0, OPTION_TEXT, &o->fill, "WHEN", "bring the rest of a lazy image: idle (default), now, never"},
+		{"fill-rate", 0, OPTION_TEXT, &o->fill_rate, "MIB", "no faster than so many MiB a second"},
 		{"quiet", 'q', OPTION_FLAG, &o->quiet, NULL, "no progress"},
 		{"authfile", 0, OPTION_TEXT, &o->credentials.authfile, "FILE", "credentials, as podman and docker keep them"},
 		{"creds", 0, OPTION_TEXT, &o->credentials.creds, "USER:PASS", "credentials for this registry"},
@@ -109,6 +111,24 @@ static int add_read_timeout(struct json_object *o, const char *text)
 	return json_object_object_add(o, "read_timeout", json_object_new_int64(n)) < 0 ? -ENOMEM : 0;
 }
 
+static int add_fill(struct json_object *o, const struct ensure_options *options)
+{
+	char *end = NULL;
+	double mib;
+
+	if (options->fill && strcmp(options->fill, "idle") != 0 && strcmp(options->fill, "now") != 0 &&
+	    strcmp(options->fill, "never") != 0)
+		return fail(EINVAL, "--fill=%s: it is idle (when no reader waits), now (beside them) or never", options->fill);
+	if (add_text(o, "fill", options->fill) < 0)
+		return -ENOMEM;
+	if (!options->fill_rate)
+		return 0;
+	mib = strtod(options->fill_rate, &end);
+	if (*end || end == options->fill_rate || !(mib > 0 && mib <= 1e6))
+		return fail(EINVAL, "--fill-rate=%s: it is a number of MiB a second", options->fill_rate);
+	return json_object_object_add(o, "fill_rate", json_object_new_int64((int64_t)(mib * (1 << 20)) + 1)) < 0 ? -ENOMEM : 0;
+}
+
 static int add_flag(struct json_object *o, const char *key, bool on)
 {
 	return on && json_object_object_add(o, key, json_object_new_boolean(1)) < 0 ? -ENOMEM : 0;
@@ -173,6 +193,8 @@ static int make_request(const struct reference *ref, const struct ensure_options
 	    add_flag(o, "whole", options->whole) < 0 || add_command(o, options) < 0)
 		return -ENOMEM;
 	r = add_read_timeout(o, options->read_timeout);
+	if (r == 0)
+		r = add_fill(o, options);
 	if (r < 0)
 		return r;
 	/* Always: without events a long download would look like a server that hangs. */

@@ -40,6 +40,8 @@ struct ensure_options {
 	bool require_lazy;    /* rather fail than stream a layer that is not small */
 	const char *read_timeout; /* --read-timeout: seconds that reads wait for bytes whose host is away; NULL: as it is */
 	bool offline;	      /* --offline: what is not here is not asked for, and its reads fail */
+	const char *fill;     /* --fill: "idle" (also NULL), "now", "never": bytes that nobody has asked for */
+	const char *fill_rate; /* --fill-rate: MiB a second; NULL: as fast as it goes */
 	bool whole;	      /* every byte of the layers, verified against the image config */
 	const char *entrypoint; /* --entrypoint, or NULL: the image's own */
 	char *const *command;	/* what stands behind the image, or NULL: together they choose the start pack */
@@ -90,6 +92,6 @@ int ensure_read_blob(const struct store *s, const struct digest *d, size_t max, 
 void ensure_remember_key(const struct reference *ref, struct json_object *access, uint8_t ret[static 16]);
 
 /* Options that every such command shares; see cli/options.h. Values behind `o` are borrowed from argv:
- * --platform --pull --trust --require-lazy --offline --read-timeout -q/--quiet --authfile --creds --plain-http --tls-verify. */
-#define ENSURE_N_OPTIONS 11
+ * --platform --pull --trust --require-lazy --offline --read-timeout --fill --fill-rate -q/--quiet --authfile --creds --plain-http --tls-verify. */
+#define ENSURE_N_OPTIONS 13
 void ensure_option_specs(struct ensure_options *o, struct option_spec ret[static ENSURE_N_OPTIONS]);

@@ -12,6 +12,7 @@
 #include "base/beneath.h"
 #include "base/fd.h"
 #include "base/hash.h"
+#include "base/json_field.h"
 #include "base/report.h"
 #include "cache/have_synced.h"
 #include "fetch/evict.h"
@@ -28,7 +29,8 @@ struct pass {
 	struct layer_range *wrong;
 	size_t n_wrong;
 
-	/* Of a complete layer that is a tar: */
+	/* Of a complete layer that is a tar, or shall be one: */
+	char want[LAYER_KEY_SIZE]; /* its key, by the diffID; "": it is none */
 	bool whole; /* so far */
 	struct hash *tar_hash;
 	struct tar *tar;
@@ -115,8 +117,7 @@ static int begin_whole(struct pass *p)
 {
 	int r;
 
-	p->whole = strncmp(layer_store_key(p->layer), "tar-", 4) == 0 &&
-		   layer_store_bytes_present(p->layer) == layer_store_size(p->layer);
+	p->whole = p->want[0] && layer_store_bytes_present(p->layer) == layer_store_size(p->layer);
 	if (!p->whole)
 		return 0;
 	r = hash_new(DIGEST_SHA256, &p->tar_hash);
@@ -292,7 +293,7 @@ static void check_whole(struct pass *p)
 
 	hash_finish(p->tar_hash, &diff_id);
 	stream_key(&diff_id, made);
-	if (strcmp(made, layer_store_key(p->layer)) != 0) {
+	if (strcmp(made, p->want) != 0) {
 		p->wrong[0] = (struct layer_range){0, layer_store_size(p->layer)};
 		p->n_wrong = 1;
 		say_bad(p, "its bytes do not match its diffID");
@@ -331,18 +332,49 @@ static int repair(struct pass *p)
 	return r < 0 ? fail(-r, "what is wrong of layer %s cannot be dropped: %s", key, strerror(-r)) : 0;
 }
 
+static int look(struct pass *p, const char *key)
+{
+	int r = open_layer(p->check, key, p);
+
+	if (r < 0)
+		return r;
+	check_digests(p);
+	r = p->bad ? 0 : begin_whole(p);
+	if (r == 0 && !p->bad)
+		r = check_spans(p);
+	if (r == 0 && !p->bad && p->whole)
+		check_whole(p);
+	return r;
+}
+
 int check_layer(struct check *c, const char *key)
 {
 	_cleanup_(pass_free) struct pass p = {.check = c, .dir_fd = -1};
-	int r = open_layer(c, key, &p);
+	int r;
 
-	if (r < 0)
-		return r == -ENOENT ? 0 : r; /* a problem already, or removed meanwhile */
-	check_digests(&p);
-	r = p.bad ? 0 : begin_whole(&p);
-	if (r == 0 && !p.bad)
-		r = check_spans(&p);
-	if (r == 0 && !p.bad && p.whole)
-		check_whole(&p);
+	if (strncmp(key, "tar-", 4) == 0)
+		snprintf(p.want, sizeof(p.want), "%s", key);
+	r = look(&p, key);
+	if (r == -ENOENT)
+		return 0; /* a problem already, or removed meanwhile */
 	return r < 0 ? r : repair(&p);
+}
+
+int check_layer_is(struct context *c, const char *key, const struct digest *diff_id)
+{
+	_cleanup_(json_field_free) struct json_object *problems = json_object_new_array();
+	struct check check = {.context = c, .problems = problems, .told = INT64_MAX / 2 /* tells nobody */};
+	_cleanup_(pass_free) struct pass p = {.check = &check, .dir_fd = -1};
+	int r;
+
+	stream_key(diff_id, p.want);
+	r = problems ? look(&p, key) : -ENOMEM;
+	if (r < 0)
+		return r;
+	if (p.bad) { /* none of it is to be believed */
+		p.wrong[0] = (struct layer_range){0, layer_store_size(p.layer)};
+		p.n_wrong = 1;
+	}
+	r = repair(&p);
+	return r < 0 ? r : p.bad ? -EBADMSG : p.whole ? 0 : -EAGAIN;
 }

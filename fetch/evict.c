@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "cache/layer_sources.h"
+#include "fetch/background.h"
 #include "fetch/way_back.h"
 
 static int punch_spans(struct layer_store *layer, uint64_t *evicted)
@@ -43,6 +44,7 @@ int evict_layer(struct context *c, const char *key, uint64_t *evicted, const cha
 	*ret_why = NULL;
 	if (layer_table_get(c->layers, key, &layer) < 0)
 		return 0;
+	background_forget(c->background, key);
 	r = way_back_make(c, layer, NULL);
 	if (r == 1) {
 		layer_store_free(&layer);
@@ -76,6 +78,7 @@ int evict_ranges(struct context *c, struct layer_store *layer, const struct laye
 {
 	int r;
 
+	background_forget(c->background, layer_store_key(layer));
 	pthread_mutex_lock(&c->flight_lock);
 	r = context_in_flight(c, layer_store_key(layer)) ? -EBUSY : layer_store_punch(layer, ranges, n);
 	pthread_mutex_unlock(&c->flight_lock);

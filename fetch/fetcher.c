@@ -20,6 +20,8 @@
 #include "base/message.h"
 #include "base/report.h"
 #include "base/sandbox.h"
+#include "fetch/ahead.h"
+#include "fetch/background.h"
 #include "fetch/context.h"
 #include "fetch/fill.h"
 #include "fetch/idle.h"
@@ -32,6 +34,7 @@ struct fetcher {
 	const struct fetcher_setup *setup;
 	struct context *context;
 	struct fill *fill;
+	struct ahead *ahead;
 	struct requests *requests;
 	struct idle *idle;
 };
@@ -121,8 +124,12 @@ static void read_need(struct fetcher *f)
 	struct need n;
 	ssize_t size = recv(f->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT);
 
-	if (size == sizeof(n) && n.kind == NEED_PAGES && !lazy_pack_hold(f->context->packs, &n))
+	if (size != sizeof(n))
+		return;
+	if (n.kind == NEED_PAGES && !lazy_pack_hold(f->context->packs, &n))
 		fill_need(f->fill, &n);
+	if (n.kind == NEED_TOUCHED && !lazy_pack_fills(f->context->packs, n.number, n.error != 0))
+		ahead_touch(f->ahead, &n);
 }
 
 /* Said again each idle period: the supervisor leaves only when no connection is open. */
@@ -132,7 +139,7 @@ static void say_idle(struct fetcher *f)
 	int64_t seconds;
 
 	if (f->setup->idle_seconds == 0 || !requests_idle(f->requests, &seconds) ||
-	    seconds < f->setup->idle_seconds)
+	    seconds < f->setup->idle_seconds || background_busy(f->context->background))
 		return;
 	message_send(f->setup->command_fd, &head, NULL, 1000);
 }
@@ -161,7 +168,11 @@ int fetcher_run(const struct fetcher_setup *setup)
 	if (r == 0)
 		r = fill_new(f.context, &f.fill);
 	if (r == 0)
+		r = ahead_new(f.context, f.fill, &f.ahead);
+	if (r == 0)
 		r = lazy_pack_new(f.context, f.fill, &f.context->packs);
+	if (r == 0)
+		r = background_new(f.context, f.fill, &f.context->background);
 	if (r == 0)
 		r = requests_new(f.context, f.fill, &f.requests);
 	if (r == 0)

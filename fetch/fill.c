@@ -16,7 +16,10 @@
 #include "fetch/span_get.h"
 #include "fetch/span_unit.h"
 
-#define WORKERS 8u
+#define WORKERS 14u
+#define AHEAD_WORKERS 8u /* of them, at most, for what nobody waits for: what they have asked for is on the wire before
+			    what a reader asks next */
+#define AHEAD_MAX 512u	 /* that wait for a worker */
 #define WORKER_STACK (512u << 10)
 #define AGAIN_MS 250	  /* the first pause after a host could not be reached; each is twice the last, */
 #define AGAIN_MAX_MS 5000 /* up to this */
@@ -28,6 +31,8 @@ struct item {
 	size_t span; /* the first of its unit */
 	uint64_t memory; /* span_unit_memory() */
 	bool taken; /* a worker has it */
+	bool ahead; /* no reader waits for it */
+	bool counted; /* among n_ahead */
 	int64_t again; /* not before (clock_ms()): its host could not be reached */
 	int64_t deadline; /* of the readers' patience with that, 0: it was not tried yet */
 	unsigned int tries;
@@ -35,11 +40,14 @@ struct item {
 
 struct fill {
 	struct context *context;
-	pthread_mutex_t lock; /* guards the next five */
+	pthread_mutex_t lock; /* guards the next eight */
 	pthread_cond_t more; /* by the monotonic clock */
 	struct item *items; /* oldest first */
 	unsigned int n_workers;
 	uint64_t memory_out; /* what the large items that are taken may use */
+	unsigned int n_ahead; /* workers that have one taken for nobody */
+	unsigned int n_ahead_waiting;
+	int64_t wanted_last; /* clock_ms() of the last time that a reader waited */
 	char waiting[FILL_WAITING_SIZE]; /* why the last one has to be tried again */
 	_Atomic uint64_t spans, bytes;
 };
@@ -99,6 +107,16 @@ static void answer_unit(struct fill *f, const struct item *item, const struct sp
 		answer_range(f, item, unit->first, unit->n, 0);
 }
 
+/* No worker has it any more. The lock is held. */
+static void release_item(struct fill *f, struct item *item)
+{
+	f->n_ahead -= item->counted;
+	if (!item->ahead)
+		f->wanted_last = clock_ms();
+	item->counted = false;
+	item->taken = false;
+}
+
 static void remove_item(struct fill *f, struct item *item)
 {
 	for (struct item **at = &f->items; *at; at = &(*at)->next)
@@ -106,6 +124,7 @@ static void remove_item(struct fill *f, struct item *item)
 			*at = item->next;
 			break;
 		}
+	release_item(f, item);
 	layer_store_free(&item->layer);
 	free(item);
 }
@@ -121,37 +140,48 @@ static bool may_begin(const struct fill *f, const struct item *i, bool *large_wa
 	return true;
 }
 
-/* The next one whose time has come. Waits when there is none. The lock is held. */
-static struct item *next_item(struct fill *f)
+/* The oldest whose time has come, readers' first; *ret_soonest is when the next one's comes. The lock is held. */
+static struct item *find_item(struct fill *f, int64_t *ret_soonest)
 {
-	for (;;) {
-		int64_t now = clock_ms(), soonest = INT64_MAX;
-		bool large_waits = false;
+	struct item *ahead = NULL;
+	int64_t now = clock_ms();
+	bool large_waits = false;
 
-		for (struct item *i = f->items; i; i = i->next) {
-			if (i->taken || (i->again <= now && !may_begin(f, i, &large_waits)))
-				continue; /* for memory: it is signalled */
-			if (i->again <= now)
-				return i;
-			if (i->again < soonest)
-				soonest = i->again;
-		}
-		if (soonest == INT64_MAX) {
-			pthread_cond_wait(&f->more, &f->lock);
-		} else {
-			const struct timespec until = {soonest / 1000, soonest % 1000 * 1000000};
-
-			pthread_cond_timedwait(&f->more, &f->lock, &until);
-		}
+	*ret_soonest = INT64_MAX;
+	for (struct item *i = f->items; i; i = i->next) {
+		if (i->taken || (i->again <= now && !may_begin(f, i, &large_waits)))
+			continue; /* for memory: it is signalled */
+		if (i->ahead)
+			ahead = ahead ? ahead : i;
+		else if (i->again <= now)
+			return i;
+		else if (i->again < *ret_soonest)
+			*ret_soonest = i->again;
 	}
+	return f->n_ahead < AHEAD_WORKERS ? ahead : NULL;
 }
 
-/* The lock is held. */
-static void take(struct fill *f, struct item *item)
+/* Takes the next one. Waits when there is none. The lock is held. */
+static struct item *take_item(struct fill *f)
 {
-	item->taken = true;
-	if (span_unit_is_large(item->memory))
-		f->memory_out += item->memory;
+	struct item *i;
+	int64_t soonest;
+
+	while (!(i = find_item(f, &soonest))) {
+		const struct timespec until = {soonest / 1000, soonest % 1000 * 1000000};
+
+		if (soonest == INT64_MAX)
+			pthread_cond_wait(&f->more, &f->lock);
+		else
+			pthread_cond_timedwait(&f->more, &f->lock, &until);
+	}
+	i->taken = true;
+	if (span_unit_is_large(i->memory))
+		f->memory_out += i->memory;
+	i->counted = i->ahead;
+	f->n_ahead += i->counted;
+	f->n_ahead_waiting -= i->counted;
+	return i;
 }
 
 static void give_memory_back(struct fill *f, const struct item *item)
@@ -186,6 +216,10 @@ static bool try_again(struct fill *f, struct item *item, int r, const char *text
 	if (!span_get_passes(r))
 		return false;
 	pthread_mutex_lock(&f->lock);
+	if (item->ahead) {
+		pthread_mutex_unlock(&f->lock);
+		return false;
+	}
 	if (item->deadline == 0) {
 		item->deadline = now + (int64_t)patience_ms;
 		report_note("readers wait, at most %" PRIu64 " seconds: %s", patience_ms / 1000, text);
@@ -197,7 +231,7 @@ static bool try_again(struct fill *f, struct item *item, int r, const char *text
 	snprintf(f->waiting, sizeof(f->waiting), "%s", text);
 	item->tries++;
 	item->again = now + pause < item->deadline ? now + pause : item->deadline;
-	item->taken = false;
+	release_item(f, item);
 	pthread_cond_signal(&f->more);
 	pthread_mutex_unlock(&f->lock);
 	return true;
@@ -214,22 +248,22 @@ static void *work(void *argument)
 		int r;
 
 		pthread_mutex_lock(&f->lock);
-		item = next_item(f);
-		take(f, item);
+		item = take_item(f);
 		pthread_mutex_unlock(&f->lock);
 		span_unit_of(layer_store_spans(item->layer), item->span, &unit);
 		r = try_item(f, item, &unit, text);
 		give_memory_back(f, item);
 		if (r < 0 && try_again(f, item, r, text))
 			continue;
-		if (r < 0)
-			report_note("%s", text[0] ? text : strerror(-r)); /* the log */
-		done = (struct item){.layer = layer_store_again(item->layer), .number = item->number};
 		/* Out of the queue before the answer: who asks after it must not find the old item. */
 		pthread_mutex_lock(&f->lock);
+		done = (struct item){.layer = layer_store_again(item->layer), .number = item->number, .ahead = item->ahead};
 		remove_item(f, item);
 		pthread_mutex_unlock(&f->lock);
-		answer_unit(f, &done, &unit, r);
+		if (r < 0 && !done.ahead)
+			report_note("%s", text[0] ? text : strerror(-r)); /* the log */
+		if (r == 0 || !done.ahead)
+			answer_unit(f, &done, &unit, r);
 		layer_store_free(&done.layer);
 	}
 	return NULL;
@@ -256,6 +290,7 @@ int fill_new(struct context *c, struct fill **ret)
 	if (!f)
 		return -ENOMEM;
 	f->context = c;
+	f->wanted_last = clock_ms();
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -264,19 +299,20 @@ int fill_new(struct context *c, struct fill **ret)
 	return 0;
 }
 
-/* Puts a span's unit at the end of the queue. The lock is held. */
-static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number, size_t span)
+/* Puts a span's unit at the end of the queue. What a reader wants is for a reader, whoever wanted it before. The lock
+ * is held. */
+static int queue_unit(struct fill *f, struct layer_store *layer, uint32_t number, const struct span_unit *unit, bool ahead)
 {
 	struct item **at = &f->items;
 	unsigned int waiting = 0;
-	struct span_unit unit;
-
-	span_unit_of(layer_store_spans(layer), span, &unit);
-	span = unit.first;
 
 	for (; *at; at = &(*at)->next) {
-		if ((*at)->layer == layer && (*at)->span == span)
+		if ((*at)->layer == layer && (*at)->span == unit->first) {
+			f->n_ahead_waiting -= (*at)->ahead && !ahead && !(*at)->taken;
+			(*at)->ahead = (*at)->ahead && ahead;
+			pthread_cond_signal(&f->more);
 			return 0;
+		}
 		waiting++;
 	}
 	*at = calloc(1, sizeof(**at));
@@ -284,12 +320,31 @@ static int queue_span(struct fill *f, struct layer_store *layer, uint32_t number
 		return -ENOMEM;
 	(*at)->layer = layer_store_again(layer);
 	(*at)->number = number;
-	(*at)->span = span;
-	(*at)->memory = span_unit_memory(layer_store_spans(layer), &unit);
+	(*at)->span = unit->first;
+	(*at)->memory = span_unit_memory(layer_store_spans(layer), unit);
+	(*at)->ahead = ahead;
+	f->n_ahead_waiting += ahead;
 	if (waiting >= f->n_workers && f->n_workers < WORKERS)
 		start_worker(f);
 	pthread_cond_signal(&f->more);
 	return 0;
+}
+
+void fill_ahead(struct fill *f, struct layer_store *layer, uint32_t number, size_t first, size_t n)
+{
+	const struct span_table *t = layer_store_spans(layer);
+	struct span_unit unit;
+
+	pthread_mutex_lock(&f->lock);
+	for (size_t i = first, end = first + n; i < end && i < span_table_count(t); i = unit.first + unit.n) {
+		struct span_unit missing;
+
+		span_unit_of(t, i, &unit);
+		span_unit_missing(layer, &unit, &missing);
+		if (missing.n && f->n_ahead_waiting < AHEAD_MAX)
+			(void)queue_unit(f, layer, number, &unit, true);
+	}
+	pthread_mutex_unlock(&f->lock);
 }
 
 /* Whether the pages of [off, end) in the span are there: a start pack brings pages, not whole spans. */
@@ -308,6 +363,7 @@ static int queue_missing(struct fill *f, struct layer_store *layer, const struct
 	int r = 0;
 
 	while (r == 0 && off < end && off < layer_store_size(layer)) {
+		struct span_unit unit;
 		struct span span;
 		size_t i;
 
@@ -315,7 +371,8 @@ static int queue_missing(struct fill *f, struct layer_store *layer, const struct
 			return span_table_is_foreign(t) ? 0 : -EBADMSG;
 		span_table_get(t, i, &span);
 		if (span.off < end && !layer_store_has_span(layer, i) && !wanted_present(layer, &span, off, end)) {
-			r = queue_span(f, layer, need->number, i);
+			span_unit_of(t, i, &unit);
+			r = queue_unit(f, layer, need->number, &unit, false);
 			*ret_queued = true;
 		}
 		off = span.off + span.size;
@@ -349,6 +406,29 @@ void fill_need(struct fill *f, const struct need *need)
 				      .error = r < 0 ? EIO : 0,
 				      .first_page = need->first_page,
 				      .n_pages = need->n_pages});
+}
+
+unsigned int fill_n_ahead(struct fill *f)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&f->lock);
+	n = f->n_ahead + f->n_ahead_waiting;
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
+int64_t fill_quiet_ms(struct fill *f)
+{
+	int64_t now = clock_ms(), ms;
+
+	pthread_mutex_lock(&f->lock);
+	for (struct item *i = f->items; i; i = i->next)
+		if (!i->ahead)
+			f->wanted_last = now;
+	ms = now - f->wanted_last;
+	pthread_mutex_unlock(&f->lock);
+	return ms;
 }
 
 void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes)

@@ -3,7 +3,7 @@
  * Ownership  fill_new() hands over; it lives as long as the process.
  * Units      Pages of the layer file in packets, spans inside.
  * Errors     What a reader gets is in NEED_FAILED; the reason is reported (the log).
- * Threads    fill_need() is called by the main loop and never waits; workers of its own fetch.
+ * Threads    fill_need() is called by the main loop and never waits, fill_ahead() by any; workers of its own fetch.
  * Source     docs/design.md, "The processes": a parked read is answered when its bits are set.
  */
 #pragma once
@@ -17,6 +17,15 @@ int fill_new(struct context *c, struct fill **ret);
 
 /* Queues what is missing of the pages; NEED_DONE follows when they are there, at once if they are. */
 void fill_need(struct fill *f, const struct need *need);
+
+/* Queues `n` spans from `first` on that nobody waits for, behind all that somebody does. What fails is forgotten. */
+void fill_ahead(struct fill *f, struct layer_store *layer, uint32_t number, size_t first, size_t n);
+
+/* How many of those are queued or on their way. */
+unsigned int fill_n_ahead(struct fill *f);
+
+/* Since when no reader has waited; 0: one does. Milliseconds. */
+int64_t fill_quiet_ms(struct fill *f);
 
 /* Spans fetched and bytes of them since the start. */
 void fill_counters(struct fill *f, uint64_t *ret_spans, uint64_t *ret_bytes);

@@ -17,6 +17,7 @@
 #include "cache/layer_blob.h"
 #include "cache/layer_store.h"
 #include "fetch/chunked_layer.h"
+#include "fetch/ensure_layers.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
 #include "fetch/soci.h"
@@ -29,12 +30,14 @@ struct resolve {
 	struct source *source; /* NULL: no requests */
 	const char *text;      /* of the reference, for messages */
 	struct platform platform;
+	struct image *image; /* to search an artifact for; NULL: not wanted */
 };
 
 void image_free(struct image **i)
 {
 	if (!*i)
 		return;
+	lazy_search_free(&(*i)->search);
 	for (char **a = (*i)->command; a && *a; a++)
 		free(*a);
 	free((*i)->command);
@@ -143,6 +146,15 @@ static int get_manifest(const struct resolve *v, enum image_pull pull, struct na
 	return 0;
 }
 
+/* Whether some layer has nothing but an artifact to start from. */
+static bool wants_artifact(const struct manifest *m)
+{
+	for (size_t i = 0; i < m->n_layers; i++)
+		if (m->tables[i].kind == TOC_NONE && m->layers[i].size > ENSURE_LAYERS_SMALL)
+			return true;
+	return false;
+}
+
 static int get_config(const struct resolve *v, const struct manifest *m, struct image_config **ret)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -151,6 +163,8 @@ static int get_config(const struct resolve *v, const struct manifest *m, struct 
 	if (r == -ENOENT) {
 		if (!v->source)
 			return not_here(v);
+		if (v->image && wants_artifact(m)) /* the image is new here, so its layers probably are */
+			lazy_search_begin(v->context, v->image, v->source, &v->image->search);
 		r = source_get_blob(v->source, &m->config, LIMIT_CONFIG_SIZE, &b);
 		if (r == 0)
 			r = blob_store_put(v->context->store, &m->config.digest, b.data, b.size);
@@ -350,6 +364,8 @@ int image_resolve(struct context *c, const struct image_want *want, struct sourc
 		return r;
 	i->trust = want->trust;
 	source_table_name(want->ref, i->repository, sizeof(i->repository));
+	if (want->layers && want->trust == IMAGE_TRUST_REPOSITORY)
+		v.image = i;
 	v.text = reference_text(want->ref, i->name.reference);
 	platform_text(&v.platform, i->name.platform);
 	r = get_manifest(&v, want->pull, &i->name, &m, &i->soci_v2);

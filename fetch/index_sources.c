@@ -47,8 +47,13 @@ static void *find_soci(void *argument)
 static void find_artifact(struct asked *a)
 {
 	struct index_sources *s = a->sources;
-	char *outer = report_capture(a->text);
+	char *outer;
 
+	if (s->image->search) { /* begun beside the config */
+		a->result = lazy_search_end(&s->image->search, a->text, &s->artifact);
+		return;
+	}
+	outer = report_capture(a->text);
 	if (s->image->trust == IMAGE_TRUST_REPOSITORY)
 		a->result = lazy_find(s->context, s->image, s->source, &s->artifact);
 	report_capture_again(outer);

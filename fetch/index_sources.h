@@ -17,7 +17,7 @@
 
 struct index_sources {
 	struct context *context;
-	const struct image *image;
+	struct image *image; /* its search ends here */
 	struct source *source;
 	bool require_lazy;
 	bool whole; /* every byte shall be verified against the diffIDs: nothing but streaming does that */

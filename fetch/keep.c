@@ -204,3 +204,38 @@ int keep_remove(struct context *c, const struct reference *ref, struct json_obje
 	json_object_object_add(answer, "freed_bytes", json_object_new_int64((int64_t)freed));
 	return r;
 }
+
+/* The store_lock is held. */
+static int make_tar(struct context *c, const char *key, const char *tar_key)
+{
+	uint32_t number;
+
+	if (renameat2(c->store->layers_fd, key, c->store->layers_fd, tar_key, RENAME_NOREPLACE) < 0)
+		return errno == EEXIST ? 0 : fail(errno, "layer %s cannot be renamed: %s", key, strerror(errno));
+	if (number_table_find_layer(c->numbers, key, &number) == 0) {
+		number_table_remove_layer(c->numbers, number);
+		context_tell_server(c, NEED_INVALIDATE_LAYER, number);
+	}
+	layer_table_drop(c->layers, key);
+	return 0;
+}
+
+int keep_make_tar(struct context *c, const char *key, const char *tar_key)
+{
+	_cleanup_(needed_free) struct needed n = {0};
+	int r;
+
+	/* Nobody is about to use it: who makes an image has the lock until its name is there. */
+	if (pthread_rwlock_trywrlock(&c->ensure_lock) != 0)
+		return -EBUSY;
+	r = needed_load(c, NULL, &n);
+	if (r == 0 && (!needed_is_sure(c, &n) || needed_user_layer(c, &n, key)))
+		r = -EBUSY;
+	if (r == 0) {
+		pthread_mutex_lock(&c->store_lock);
+		r = make_tar(c, key, tar_key);
+		pthread_mutex_unlock(&c->store_lock);
+	}
+	pthread_rwlock_unlock(&c->ensure_lock);
+	return r;
+}

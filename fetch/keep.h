@@ -22,3 +22,6 @@ int keep_remove(struct context *c, const struct reference *ref, struct json_obje
 
 /* Takes a layer away that nobody needs. 1: it was there; *freed grows by its bytes. The store_lock is held. */
 int keep_remove_layer(struct context *c, const char *key, uint64_t *freed);
+
+/* A layer that an artifact described becomes the tar layer that it was found to be. -EBUSY: somebody uses it. */
+int keep_make_tar(struct context *c, const char *key, const char *tar_key);

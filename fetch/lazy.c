@@ -2,7 +2,9 @@
 #include "fetch/lazy.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -107,6 +109,64 @@ int lazy_find(struct context *c, const struct image *i, struct source *source, s
 		return r;
 	*ret = TAKE(a);
 	return 0;
+}
+
+struct lazy_search {
+	struct context *context;
+	const struct image *image;
+	struct source *source;
+	pthread_t thread;
+	int result;
+	struct lazy_artifact *artifact;
+	char text[REPORT_TEXT_SIZE];
+};
+
+static void *search(void *argument)
+{
+	struct lazy_search *s = argument;
+
+	report_capture(s->text);
+	s->result = lazy_find(s->context, s->image, s->source, &s->artifact);
+	report_capture(NULL);
+	return NULL;
+}
+
+void lazy_search_begin(struct context *c, const struct image *i, struct source *source, struct lazy_search **ret)
+{
+	struct lazy_search *s = calloc(1, sizeof(*s));
+
+	*ret = NULL;
+	if (!s)
+		return;
+	s->context = c;
+	s->image = i;
+	s->source = source;
+	if (pthread_create(&s->thread, NULL, search, s) == 0)
+		*ret = s;
+	else
+		free(s);
+}
+
+int lazy_search_end(struct lazy_search **s, char text[static REPORT_TEXT_SIZE], struct lazy_artifact **ret)
+{
+	int r;
+
+	pthread_join((*s)->thread, NULL);
+	strcpy(text, (*s)->text);
+	*ret = TAKE((*s)->artifact);
+	r = (*s)->result;
+	free(*s);
+	*s = NULL;
+	return r;
+}
+
+void lazy_search_free(struct lazy_search **s)
+{
+	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
+	char text[REPORT_TEXT_SIZE];
+
+	if (*s)
+		lazy_search_end(s, text, &a);
 }
 
 void lazy_forget(const struct store *s, const struct image *i)

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/limits.h"
@@ -18,12 +19,19 @@
 #include "format/pack.h"
 
 #define PACK_STACK (256u << 10)
+#define RECENT 64u
+#define RECENT_MS 10000 /* as long as the server tells what is touched behind a read that waited for the pack */
 
 struct lazy_packs {
 	struct context *context;
 	struct fill *fill;
 	pthread_mutex_t lock; /* guards the list, and what each says it guards */
 	struct lazy_pack *first;
+	struct {
+		uint32_t number;
+		int64_t until; /* clock_ms() */
+	} recent[RECENT]; /* layers that a pack has filled; a ring */
+	unsigned int n_recent;
 };
 
 struct held {
@@ -372,6 +380,31 @@ bool lazy_pack_hold(struct lazy_packs *packs, const struct need *need)
 	return h != NULL;
 }
 
+bool lazy_pack_any(struct lazy_packs *packs)
+{
+	bool any;
+
+	pthread_mutex_lock(&packs->lock);
+	any = packs->first != NULL;
+	pthread_mutex_unlock(&packs->lock);
+	return any;
+}
+
+bool lazy_pack_fills(struct lazy_packs *packs, uint32_t layer_number, bool missed)
+{
+	int64_t now = clock_ms();
+	bool fills = false;
+
+	pthread_mutex_lock(&packs->lock);
+	for (struct lazy_pack *p = packs->first; p; p = p->next)
+		for (size_t i = 0; i < p->n_targets; i++)
+			fills = fills || p->targets[i].number == layer_number;
+	for (size_t i = 0; i < RECENT; i++)
+		fills = fills || (!missed && packs->recent[i].number == layer_number && packs->recent[i].until > now);
+	pthread_mutex_unlock(&packs->lock);
+	return fills;
+}
+
 static int take_frames(struct lazy_pack *p, uint64_t *have)
 {
 	_cleanup_(fd_free_memory) uint8_t *packed = malloc(PACK_FRAME_PACKED_MAX), *plain = malloc(PACK_FRAME_SIZE);
@@ -427,6 +460,10 @@ static void end(struct lazy_pack *p)
 			*at = p->next;
 			break;
 		}
+	for (size_t i = 0; i < p->n_targets; i++) {
+		p->packs->recent[p->packs->n_recent % RECENT].number = p->targets[i].number;
+		p->packs->recent[p->packs->n_recent++ % RECENT].until = clock_ms() + RECENT_MS;
+	}
 	pthread_mutex_unlock(&p->packs->lock);
 	release(p, false);
 	lazy_pack_drop(&p);

@@ -34,5 +34,12 @@ void lazy_pack_drop(struct lazy_pack **p);
 /* The image's layers are numbered now: what arrives goes into them, in a thread of its own. */
 void lazy_pack_run(struct lazy_pack **p, const struct image *image, const struct lazy_artifact *a);
 
+/* Whether any pack is on its way. */
+bool lazy_pack_any(struct lazy_packs *packs);
+
+/* Whether a pack is on its way to this layer, or has just come and lacks nothing: a read that `missed` something says
+ * that it does. */
+bool lazy_pack_fills(struct lazy_packs *packs, uint32_t layer_number, bool missed);
+
 /* True: a pack will bring these pages; the need is kept, and asked of `fill` should the pack end without them. */
 bool lazy_pack_hold(struct lazy_packs *packs, const struct need *need);

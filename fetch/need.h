@@ -20,6 +20,8 @@ enum need_kind {
 	NEED_GIVE_UP = 7, /* supervisor -> server: fetchers die of what is parked: answer it with EIO */
 	NEED_DROP_PAGES = 8, /* fetcher -> server: layer `number` was evicted: its files' pages leave the cache */
 	NEED_RECORD = 9, /* fetcher -> server: from now on each read is noted in <store>/tmp/touched; number 0: not any more */
+	NEED_TOUCHED = 10, /* server -> fetcher: a read, the first of its file or of a part of it, in a layer with missing
+			      pages; `in_page`: where in the first page it begins; `error`: 1 when it has to wait */
 };
 
 /* What <store>/tmp/touched is made of: the pages that reads asked for, in order. */
@@ -33,7 +35,7 @@ struct need {
 	uint32_t kind;
 	uint32_t number; /* of the layer (or image) in the number table */
 	uint32_t error;
-	uint32_t reserved;
+	uint32_t in_page;
 	uint64_t first_page;
 	uint64_t n_pages;
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,15 +189,16 @@ static int from_tag(struct registry *g, const struct digest *subject, const char
 	return referrers_parse(body.data, body.size, registry_name(g), artifact_type, to);
 }
 
-static int from_registry(struct registry *g, const struct digest *subject, const char *artifact_type,
-			 struct referrers *to)
+/* *ret_api: the registry has the referrers API; else nothing is in the list. */
+static int from_api(struct registry *g, const struct digest *subject, const char *artifact_type, const char *what,
+		    struct referrers *to, bool *ret_api)
 {
 	_cleanup_(bytes_free) struct bytes path = {0};
 	_cleanup_(fd_free_memory) char *at = NULL;
-	char text[DIGEST_TEXT_MAX], what[64 + DIGEST_TEXT_MAX];
+	char text[DIGEST_TEXT_MAX];
 	int r = bytes_printf(&path, "referrers/%s", digest_text(subject, text));
 
-	snprintf(what, sizeof(what), "the list of referrers of %s", text);
+	*ret_api = true;
 	if (r == 0 && artifact_type)
 		r = bytes_printf(&path, "?artifactType=");
 	if (r == 0 && artifact_type)
@@ -213,9 +215,11 @@ static int from_registry(struct registry *g, const struct digest *subject, const
 		r = ask(g, (const char *)path.data, what, &at, &reply, &body);
 		if (r < 0)
 			return r;
+		*ret_api = page > 0 || reply.status == 200;
+		if (!*ret_api)
+			return 0;
 		if (reply.status != 200)
-			return page == 0 ? from_tag(g, subject, artifact_type, what, to) :
-					   fail(EPROTO, "%s: %s breaks off after %u pages", registry_name(g), what, page);
+			return fail(EPROTO, "%s: %s breaks off after %u pages", registry_name(g), what, page);
 		/* Filtered again, whatever OCI-Filters-Applied says: it costs nothing. */
 		r = referrers_parse(body.data, body.size, registry_name(g), artifact_type, to);
 		if (r < 0 || !reply.next)
@@ -225,6 +229,73 @@ static int from_registry(struct registry *g, const struct digest *subject, const
 		at = TAKE(reply.next);
 	}
 	return r;
+}
+
+/* The tag, asked beside the API. */
+struct tag_asked {
+	struct registry *registry;
+	const struct digest *subject;
+	const char *artifact_type, *what;
+	struct referrers list;
+	int result;
+	char text[REPORT_TEXT_SIZE];
+};
+
+static void *ask_tag(void *argument)
+{
+	struct tag_asked *t = argument;
+
+	report_capture(t->text);
+	t->result = from_tag(t->registry, t->subject, t->artifact_type, t->what, &t->list);
+	report_capture(NULL);
+	return NULL;
+}
+
+static int end_tag(struct tag_asked *t, struct referrers *to)
+{
+	*to = t->list;
+	t->list = (struct referrers){0};
+	return t->result < 0 && t->text[0] ? fail(-t->result, "%s", t->text) : t->result;
+}
+
+/* A registry that is not known yet is asked both ways at once: most that lack the API would cost one round trip more. */
+static int from_both(struct registry *g, const struct digest *subject, const char *artifact_type, const char *what,
+		     struct referrers *to)
+{
+	_cleanup_(fd_free_memory) struct tag_asked *t = calloc(1, sizeof(*t));
+	pthread_t thread;
+	bool beside, api;
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	*t = (struct tag_asked){.registry = g, .subject = subject, .artifact_type = artifact_type, .what = what};
+	beside = pthread_create(&thread, NULL, ask_tag, t) == 0;
+	r = from_api(g, subject, artifact_type, what, to, &api);
+	if (beside)
+		pthread_join(thread, NULL);
+	if (r == 0) {
+		if (api)
+			registry_set_has_referrers(g);
+		else
+			r = beside ? end_tag(t, to) : from_tag(g, subject, artifact_type, what, to);
+	}
+	free(t->list.list);
+	json_field_free(&t->list.documents);
+	return r;
+}
+
+/* That a registry lacks the API is asked again with each image: it may have got it. */
+static int from_registry(struct registry *g, const struct digest *subject, const char *artifact_type,
+			 struct referrers *to)
+{
+	char text[DIGEST_TEXT_MAX], what[64 + DIGEST_TEXT_MAX];
+	bool api;
+
+	snprintf(what, sizeof(what), "the list of referrers of %s", digest_text(subject, text));
+	if (!registry_has_referrers(g))
+		return from_both(g, subject, artifact_type, what, to);
+	return from_api(g, subject, artifact_type, what, to, &api);
 }
 
 /* What a manifest says of itself, as the descriptor that a list has of it. */

@@ -30,6 +30,7 @@ struct registry {
 	char host[LIMIT_REPOSITORY_SIZE + 1];
 	char repository[LIMIT_REPOSITORY_SIZE + 1];
 	_Atomic int64_t down_until, worked; /* clock_ms() */
+	atomic_bool has_referrers; /* the API was seen to work */
 };
 
 int registry_open(struct transport *t, const struct reference *ref, struct json_object *access,
@@ -88,6 +89,16 @@ static int digest_of(enum digest_algorithm algorithm, const void *data, size_t s
 static bool is_success(const struct exchange_want *w, const struct transport_reply *reply)
 {
 	return reply->status == 200 || (reply->status == 206 && w->request.range_size);
+}
+
+bool registry_has_referrers(const struct registry *g)
+{
+	return atomic_load(&g->has_referrers);
+}
+
+void registry_set_has_referrers(struct registry *g)
+{
+	atomic_store(&g->has_referrers, true);
 }
 
 bool registry_is_down(const struct registry *g)

@@ -47,6 +47,10 @@ bool registry_is_down(const struct registry *g);
 /* When it last gave what it was asked for, as clock_ms(); 0: never. */
 int64_t registry_worked(const struct registry *g);
 
+/* Whether it was seen to have the referrers API. */
+bool registry_has_referrers(const struct registry *g);
+void registry_set_has_referrers(struct registry *g);
+
 /* Writes bytes [from, size) of the blob to the same place in fd, with retries and resume.
  * watch->position follows; cancelling it ends the call with -ECANCELED. */
 int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint64_t from,

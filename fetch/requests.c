@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/report.h"
+#include "fetch/background.h"
 #include "fetch/check.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/convert.h"
@@ -180,6 +181,22 @@ static void set_network(struct context *c, struct json_object *o)
 		atomic_store(&c->read_timeout, (uint32_t)seconds);
 }
 
+static int fill_in_background(struct context *c, struct json_object *o, const struct image *image)
+{
+	static const char *const names[] = {[BACKGROUND_IDLE] = "idle", [BACKGROUND_NOW] = "now", [BACKGROUND_NEVER] = "never"};
+	const char *name = "idle";
+	uint64_t rate = 0;
+
+	json_field_string(o, "fill", &name);
+	json_field_u64(o, "fill_rate", &rate);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i]) == 0) {
+			background_add(c->background, image, (enum background_when)i, rate);
+			return 0;
+		}
+	return fail(EINVAL, "--fill=%s: it is idle, now or never", name);
+}
+
 static int op_ensure(struct request *q, struct json_object *answer)
 {
 	struct context *c = q->all->context;
@@ -209,16 +226,19 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	if (r < 0)
 		return r;
 	set_waiting_for(q, source_name(source));
+	want.layers = strcmp(until, "image") == 0;
 	transport_counters(c->transport, &before);
 	pthread_rwlock_rdlock(&c->ensure_lock);
 	r = image_resolve(c, &want, source, &image);
-	if (r == 0 && strcmp(until, "image") == 0)
+	if (r == 0 && want.layers)
 		r = make_image(q, image, want.pull == IMAGE_PULL_NEVER ? NULL : source, &how, &listener);
 	pthread_rwlock_unlock(&c->ensure_lock);
 	transport_counters(c->transport, &after);
+	if (r == 0 && want.layers)
+		r = fill_in_background(c, q->o, image);
 	if (r < 0)
 		return r;
-	describe_image(image, strcmp(until, "image") == 0, answer);
+	describe_image(image, want.layers, answer);
 	add_number(answer, "fetched_bytes", after.body_bytes - before.body_bytes);
 	add_number(answer, "requests", after.requests - before.requests);
 	return 0;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/beneath.h"
 #include "base/clock.h"
@@ -279,4 +280,32 @@ int span_get(struct context *c, struct layer_store *layer, const struct span_uni
 		return r;
 	r = layer_store_put_span(layer, unit->first, w.plain);
 	return r < 0 ? fail(-r, "layer %s cannot be written in %s: %s", key, c->store->store_path, strerror(-r)) : 0;
+}
+
+int span_get_windows(struct context *c, struct layer_store *layer)
+{
+	_cleanup_(layer_sources_free) char **names = NULL;
+	_cleanup_(bytes_free) struct bytes windows = {0};
+	_cleanup_(fd_close) int dir_fd = -1;
+	const char *key = layer_store_key(layer);
+	struct place places[PLACES_MAX];
+	struct layer_blob blob;
+	size_t n = 0;
+	int r = layer_blob_get_windows(c->store, key, &blob);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : fail(-r, "layer %s: its windows are not known: %s", key, strerror(-r));
+	dir_fd = beneath_cache_open(c->store->layers_fd, key, O_RDONLY | O_DIRECTORY, 0);
+	if (dir_fd < 0)
+		return dir_fd;
+	if (faccessat(dir_fd, LAYER_BLOB_WINDOWS, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	r = layer_sources_get(c->store, key, &names, &n);
+	n = r < 0 ? 0 : find_places(c, names, n, places);
+	r = -ENOENT;
+	for (size_t i = 0; i < n && r < 0; i++)
+		if (places[i].best)
+			r = source_get_blob(places[i].source, &(struct descriptor){.digest = blob.digest, .size = blob.size},
+					    LIMIT_LAZY_BLOB_SIZE, &windows);
+	return r < 0 ? r : fd_write_file(dir_fd, LAYER_BLOB_WINDOWS, windows.data, windows.size, 0600);
 }

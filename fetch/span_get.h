@@ -16,5 +16,8 @@
 /* Fetches, decodes, verifies and writes the spans of `unit`. */
 int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit);
 
+/* All windows of the layer's checkpoints, which stay beside it: for who will need most of them. */
+int span_get_windows(struct context *c, struct layer_store *layer);
+
 /* Whether a network or a registry that comes back mends this error. */
 bool span_get_passes(int r);

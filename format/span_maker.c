@@ -273,7 +273,7 @@ static int gzip_step(struct span_maker *m, bool *ret_done)
 		m->ended = false;
 		return 0;
 	}
-	m->z.next_in = m->packed.data + at;
+	m->z.next_in = m->packed.data ? m->packed.data + at : NULL;
 	m->z.avail_in = (unsigned int)left;
 	m->z.next_out = m->history + m->history_size;
 	m->z.avail_out = (unsigned int)out;

@@ -26,6 +26,7 @@ struct image_view_layer {
 	atomic_uint references;
 	uint32_t number;
 	struct layer_store *store;
+	_Atomic int64_t missed; /* clock_ms() of the last read whose bytes were missing; 0: none lately */
 };
 
 struct image_view {

@@ -213,7 +213,7 @@ static void op_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t of
 	if (size > p.inode.size - (uint64_t)off)
 		size = p.inode.size - (uint64_t)off;
 	number_table_touch(o->places->numbers, p.layer->number, p.inode.data_off + (uint64_t)off);
-	reader_read(o->reader, request, TAKE(p.layer), p.inode.data_off + (uint64_t)off, size);
+	reader_read(o->reader, request, TAKE(p.layer), p.inode.data_off, p.inode.data_off + (uint64_t)off, size);
 }
 
 static void list(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off, bool plus)

@@ -14,6 +14,9 @@
 #include "base/report.h"
 
 #define ASK_AGAIN_MS 5000 /* packets may be lost with a process; each only means "look again" */
+#define TOUCHED_SLOTS 4096u
+#define TOUCHED_PART_SHIFT 18 /* parts of a large file that are told one by one */
+#define TOUCHED_MS 10000      /* so long after a read that missed something the fetcher hears what is read */
 #define FULL_MS 20	  /* the fetcher's socket had no room */
 
 struct parked {
@@ -36,6 +39,7 @@ struct reader {
 	atomic_bool ending;
 	pthread_mutex_t lock; /* guards the list, and `interrupted` of what was parked */
 	struct parked *list;
+	_Atomic uint64_t told[TOUCHED_SLOTS]; /* what NEED_TOUCHED was sent for; one of two that share a slot is sent again */
 };
 
 int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret)
@@ -178,7 +182,38 @@ static void record(const struct reader *r, const struct image_view_layer *layer,
 		report_note("a read cannot be recorded");
 }
 
-void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t off, size_t size)
+/* The fetcher guesses from it what comes next. Only where something was missing lately: elsewhere it costs nothing. */
+static void tell_touched(struct reader *r, struct image_view_layer *layer, uint64_t file_off, uint64_t off, size_t size, bool missed)
+{
+	int64_t last = missed ? 0 : atomic_load_explicit(&layer->missed, memory_order_relaxed);
+	uint64_t what = (file_off ^ (off >> TOUCHED_PART_SHIFT << 44) ^ ((uint64_t)layer->number << 32)) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+	_Atomic uint64_t *slot = &r->told[what >> 52];
+	struct need n = {.kind = NEED_TOUCHED,
+			 .number = layer->number,
+			 .error = missed,
+			 .first_page = off / LAYER_PAGE,
+			 .n_pages = (off + size - 1) / LAYER_PAGE - off / LAYER_PAGE + 1,
+			 .in_page = (uint32_t)(off % LAYER_PAGE)};
+
+	if (missed) {
+		atomic_store_explicit(&layer->missed, clock_ms(), memory_order_relaxed);
+	} else if (last == 0) {
+		return;
+	} else if (clock_ms() - last > TOUCHED_MS) {
+		atomic_store_explicit(&layer->missed, 0, memory_order_relaxed);
+		return;
+	}
+	if (atomic_exchange_explicit(slot, what, memory_order_relaxed) != what)
+		ask(r, &n);
+}
+
+void reader_forget_touched(struct reader *r)
+{
+	for (size_t i = 0; i < TOUCHED_SLOTS; i++)
+		atomic_store_explicit(&r->told[i], 0, memory_order_relaxed);
+}
+
+void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t file_off, uint64_t off, size_t size)
 {
 	uint8_t data[READER_SIZE_MAX];
 	struct parked *p;
@@ -188,6 +223,7 @@ void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *
 	err = size > sizeof(data) ? -EIO : layer_store_read(layer->store, data, size, off);
 	if (err == 0) {
 		fuse_reply_buf(request, (const char *)data, size);
+		tell_touched(r, layer, file_off, off, size, false);
 	} else if (err != -EAGAIN) {
 		fuse_reply_err(request, answer_code(err));
 	} else if (atomic_load(&r->ending)) {
@@ -201,8 +237,9 @@ void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *
 				     .off = off,
 				     .size = size,
 				     .ask = missing(layer, off, size)};
+		layer = image_view_layer_again(layer);
 		park(r, p);
-		return;
+		tell_touched(r, layer, file_off, off, size, true); /* behind what the reader waits for */
 	}
 	image_view_layer_close(&layer);
 }

@@ -29,8 +29,12 @@ struct reader;
 int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret);
 void reader_free(struct reader **r);
 
-/* The range lies inside the layer file or the answer is EIO. */
-void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t off, size_t size);
+/* The range lies inside the layer file or the answer is EIO. `file_off`: where its file begins. */
+void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t file_off, uint64_t off,
+		 size_t size);
+
+/* Pages went: what is read again is told again. */
+void reader_forget_touched(struct reader *r);
 
 /* Each read from now on is noted in this file (struct need_touched), which is taken over; -1: no more. */
 void reader_record(struct reader *r, int fd);

@@ -103,8 +103,10 @@ static void receive_need(struct server *s)
 		notice_image_removed(s->notices, n.number);
 	} else if (n.kind == NEED_INVALIDATE_LAYER)
 		image_view_drop_layer(s->views, n.number);
-	else if (n.kind == NEED_DROP_PAGES)
+	else if (n.kind == NEED_DROP_PAGES) {
+		reader_forget_touched(s->reader);
 		notice_layer_evicted(s->notices, n.number);
+	}
 	else if (n.kind == NEED_RECORD)
 		record(s, n.number != 0);
 	else

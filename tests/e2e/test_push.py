@@ -96,7 +96,8 @@ class Fake(Push):
                 auths = {"auths": {fake.host: {"username": "u", "password": "p"}}} if "auth" in options else None
                 self.story(fake.host, access=auths)
                 self.assertFalse(any(name.startswith("sha256-") for _, name in fake.manifests))
-                self.assertEqual(fake.requests("manifests/sha256-"), [])
+                # It may be read beside the API, as long as nobody knows that there is one.
+                self.assertLessEqual({r["method"] for r in fake.requests("manifests/sha256-")}, {"GET"})
 
     def test_without_the_api(self):
         fake = RegistryFake(referrers=False).start()
