@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "fetch/closure.h"
 #include "fetch/span_unit.h"
 
 #define TOUCHES 1024u	      /* that wait for the thread; more are dropped */
@@ -279,6 +280,8 @@ static void look_at_file(struct ahead *a, const struct table *t, struct file *f,
 
 	if (f->parts < UINT16_MAX)
 		f->parts++;
+	if (f->program && off == f->off && !f->touched)
+		closure_begin(a->context, a->fill, t->number, f->off, f->size);
 	if (!f->touched)
 		d->n_touched++;
 	f->touched = true;

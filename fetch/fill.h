@@ -3,7 +3,7 @@
  * Ownership  fill_new() hands over; it lives as long as the process.
  * Units      Pages of the layer file in packets, spans inside.
  * Errors     What a reader gets is in NEED_FAILED; the reason is reported (the log).
- * Threads    fill_need() is called by the main loop and never waits, fill_ahead() by any; workers of its own fetch.
+ * Threads    fill_need() and fill_ahead() are called by any and never wait; workers of its own fetch.
  * Source     docs/design.md, "The processes": a parked read is answered when its bits are set.
  */
 #pragma once

@@ -29,21 +29,23 @@ static int get_digest(const struct json_object *o, const char *key, struct diges
 	return json_field_string(o, key, &text) < 0 || digest_parse(text, strlen(text), ret) < 0 ? -EBADMSG : 0;
 }
 
-/* What names no layer is something else (a prefetch list): passed over. */
+/* What is no zTOC (a list of what to prefetch) is passed over. */
 static int add_layer(struct soci_index *i, const struct json_object *o)
 {
+	const struct soci_index_layer *same;
 	struct soci_index_layer l = {0};
 	struct json_object *annotations;
-	const char *text;
+	const char *type;
 
-	if (json_field_object(o, "annotations", &annotations) < 0 ||
-	    json_field_string(annotations, KEY_LAYER, &text) == -ENOENT)
+	if (json_field_string(o, "mediaType", &type) < 0 || strcmp(type, SOCI_INDEX_ZTOC_TYPE) != 0 ||
+	    json_field_object(o, "annotations", &annotations) < 0)
 		return 0;
 	if (get_digest(annotations, KEY_LAYER, &l.layer) < 0 || get_digest(o, "digest", &l.ztoc) < 0 ||
 	    json_field_u64(o, "size", &l.ztoc_size) < 0)
 		return -EBADMSG;
-	if (soci_index_layer(i, &l.layer))
-		return -EBADMSG; /* which of the two counts? */
+	same = soci_index_layer(i, &l.layer); /* an image may have a layer twice */
+	if (same)
+		return digest_equal(&same->ztoc, &l.ztoc) ? 0 : -EBADMSG; /* which of the two counts? */
 	if (l.ztoc_size > LIMIT_LAZY_BLOB_SIZE || i->n_layers == LIMIT_LAYERS)
 		return -EFBIG;
 	i->layers[i->n_layers++] = l;

@@ -18,6 +18,7 @@
 
 #define SOCI_INDEX_TYPE_1 "application/vnd.amazon.soci.index.v1+json"
 #define SOCI_INDEX_TYPE_2 "application/vnd.amazon.soci.index.v2+json"
+#define SOCI_INDEX_ZTOC_TYPE "application/octet-stream"
 
 struct soci_index_layer {
 	struct digest layer; /* of the image's layer blob */

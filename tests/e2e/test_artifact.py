@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 
 import oci
 from lab import CONFIG, Case, Lab, tiny
@@ -93,6 +94,16 @@ class Starts(ArtifactCase):
         self.proxy.forget()
         self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
         self.assertEqual(self.proxy.seen, [], "a second start asks the registry")
+
+    def test_fifty_at_once(self):
+        started = [self.lab.start("run", "--cgroups=disabled", "--fill=never", self.through, *SUM_ALL,
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(50)]
+        for p in started:
+            out, err = p.communicate(timeout=120)
+            self.assertEqual(p.returncode, 0, err)
+            self.check_sums(out.decode())
+        ranges = sorted((r.path, r.range) for r in self.proxy.blobs() if any(d in r.path for d in self.layers))
+        self.assertEqual(len(ranges), len(set(ranges)), "a span came twice")
 
     def test_the_tree_is_the_streamed_one(self):
         self.run_ok("run", "--require-lazy", self.image, "true")

@@ -23,7 +23,7 @@
 #define CONFIG(version) "\"config\":{\"mediaType\":\"application/vnd.amazon.soci.index.v" version "+json\"}"
 #define SUBJECT "\"subject\":{\"digest\":\"sha256:" A64 "\"}"
 #define ZTOC(digest, size, layer) \
-	"{\"digest\":\"" digest "\",\"size\":" size ",\"annotations\":{\"com.amazon.soci.image-layer-digest\":\"" layer "\"}}"
+	"{\"mediaType\":\"application/octet-stream\",\"digest\":\"" digest "\",\"size\":" size ",\"annotations\":{\"com.amazon.soci.image-layer-digest\":\"" layer "\"}}"
 #define ONE ZTOC("sha256:" B64, "77", "sha256:" C64)
 
 static char text[REPORT_TEXT_SIZE];
@@ -43,7 +43,9 @@ static void says_what_it_says(void **state)
 {
 	static const char *const texts[] = {
 		"{" CONFIG("1") "," SUBJECT ",\"layers\":[" ONE "]}",
-		"{" CONFIG("2") ",\"layers\":[{\"digest\":\"x\"},{\"annotations\":{}}," ONE "]}",
+		"{" CONFIG("2") ",\"layers\":[{\"digest\":\"x\"},{\"annotations\":{}}," ONE ",{\"mediaType\":\"application/vnd."
+		"amazon.soci.prefetch.v1+json\",\"digest\":\"sha256:" A64 "\",\"size\":7,\"annotations\":{\"com.amazon.soci."
+		"image-layer-digest\":\"sha256:" C64 "\"}}," ONE "]}",
 		"{\"artifactType\":\"" SOCI_INDEX_TYPE_2 "\",\"config\":{\"mediaType\":\"application/vnd.oci.empty.v1+json\"},"
 		"\"layers\":[" ONE "]}",
 	};
@@ -79,7 +81,7 @@ static void refuses_what_is_not_clear(void **state)
 		{"{" CONFIG("3") ",\"layers\":[]}", -EOPNOTSUPP, "no SOCI index"},
 		{"{" CONFIG("1") ",\"layers\":[" ONE "]}", -EBADMSG, "which image"},
 		{"{" CONFIG("2") "}", -EBADMSG, "no list of zTOCs"},
-		{"{" CONFIG("2") ",\"layers\":[" ONE "," ONE "]}", -EBADMSG, "zTOC 2"},
+		{"{" CONFIG("2") ",\"layers\":[" ONE "," ZTOC("sha256:" A64, "77", "sha256:" C64) "]}", -EBADMSG, "zTOC 2"},
 		{"{" CONFIG("2") ",\"layers\":[" ZTOC("sha256:1", "77", "sha256:" C64) "]}", -EBADMSG, "zTOC 1"},
 		{"{" CONFIG("2") ",\"layers\":[" ZTOC("sha256:" B64, "-1", "sha256:" C64) "]}", -EBADMSG, "zTOC 1"},
 		{"{" CONFIG("2") ",\"layers\":[" ZTOC("sha256:" B64, "77", "") "]}", -EBADMSG, "zTOC 1"},
@@ -102,7 +104,7 @@ static int parse_many(size_t n)
 
 	bytes_printf(&b, "{" CONFIG("2") ",\"layers\":[");
 	for (size_t i = 0; i < n; i++)
-		bytes_printf(&b, "%s{\"digest\":\"sha256:" B64 "\",\"size\":1,\"annotations\":{\"com.amazon.soci."
+		bytes_printf(&b, "%s{\"mediaType\":\"application/octet-stream\",\"digest\":\"sha256:" B64 "\",\"size\":1,\"annotations\":{\"com.amazon.soci."
 				 "image-layer-digest\":\"sha256:%064zx\"}}", i ? "," : "", i);
 	bytes_printf(&b, "]}");
 	return parse((const char *)b.data, b.size, &s);

@@ -1,0 +1,329 @@
+/* A queue of files, in the order in which they are found to be needed; each is asked for as a whole and parsed. */
+#include "fetch/closure.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "format/elf.h"
+#include "format/tree.h"
+
+#define PROGRAMS 4u	     /* at a time; of more the linker's own reads say what they need */
+#define FILES 128u	     /* of one program */
+#define WHOLE_MAX (5u << 20) /* a larger library is not asked for as a whole */
+#define CACHE_MAX (1u << 20) /* ld.so.cache */
+#define WAIT_MS 15000	     /* for bytes that are parsed */
+#define PATH_SIZE 1024u
+#define CLOSURE_STACK (256u << 10)
+
+struct file {
+	uint16_t position; /* of its layer in the image */
+	uint64_t off, size;
+	char directory[PATH_SIZE]; /* for $ORIGIN */
+	bool script_allowed;	   /* what is executed may be "#!" */
+};
+
+struct closure {
+	struct context *context;
+	struct fill *fill;
+	uint32_t layer_number;
+	struct file program;
+	struct tree tree;
+	struct tree_dir *dir; /* what lookups walk through */
+	struct layer_store *layers[LIMIT_LAYERS];
+	uint32_t numbers[LIMIT_LAYERS];
+	const struct erofs_read *indexes[LIMIT_LAYERS];
+	size_t n_layers;
+	struct file files[FILES];
+	size_t n_files;
+	struct bytes cache;
+	bool cache_read;
+};
+
+static atomic_uint n_running;
+
+static void closure_free(struct closure *l)
+{
+	for (size_t i = 0; i < l->n_layers; i++)
+		layer_store_free(&l->layers[i]);
+	bytes_free(&l->cache);
+	free(l->dir);
+	free(l);
+}
+
+/* The newest image that has the layer: probably the one that starts. */
+static int open_image(struct closure *l)
+{
+	const struct number_table *t = l->context->numbers;
+	const uint32_t *layers = NULL;
+	const char *key;
+	size_t n = 0;
+	bool found = false;
+
+	for (uint32_t i = number_table_n_images(t); i > 0 && !found; i--) {
+		if (number_table_image(t, i, &key, &layers, &n) < 0)
+			continue;
+		for (size_t k = 0; k < n && !found; k++)
+			found = layers[k] == l->layer_number;
+	}
+	if (!found || n > LIMIT_LAYERS)
+		return -ENOENT;
+	for (; l->n_layers < n; l->n_layers++) {
+		size_t i = l->n_layers;
+
+		if (number_table_layer(t, layers[i], &key) < 0 || layer_table_get(l->context->layers, key, &l->layers[i]) < 0)
+			return -ENOENT;
+		l->numbers[i] = layers[i];
+		l->indexes[i] = layer_store_index(l->layers[i]);
+		if (layers[i] == l->layer_number)
+			l->program.position = (uint16_t)i;
+	}
+	tree_init(&l->tree, l->indexes, l->n_layers);
+	return 0;
+}
+
+static void ask(struct closure *l, uint16_t position, uint64_t off, uint64_t size)
+{
+	const struct span_table *t = layer_store_spans(l->layers[position]);
+	size_t first, last;
+
+	if (size == 0 || span_table_at(t, off, &first) < 0)
+		return;
+	if (span_table_at(t, off + size - 1, &last) < 0)
+		last = span_table_count(t) - 1;
+	fill_ahead(l->fill, l->layers[position], l->numbers[position], first, last - first + 1);
+}
+
+/* Waits for the bytes, at most `size` of them, what the file has. What names further files is wanted before what those
+ * files hold, so it is asked for as a reader's. */
+static int read_file(struct closure *l, const struct file *f, uint64_t off, void *ret, size_t size, size_t *ret_size)
+{
+	int64_t begin = clock_ms();
+	int r;
+
+	if (off >= f->size)
+		return -ENOEXEC;
+	*ret_size = f->size - off < size ? (size_t)(f->size - off) : size;
+	r = layer_store_read(l->layers[f->position], ret, *ret_size, f->off + off);
+	if (r == -EAGAIN) {
+		uint64_t first = (f->off + off) / LAYER_PAGE, last = (f->off + off + *ret_size - 1) / LAYER_PAGE;
+
+		fill_need(l->fill, &(struct need){.kind = NEED_PAGES,
+						  .number = l->numbers[f->position],
+						  .first_page = first,
+						  .n_pages = last - first + 1});
+	}
+	while (r == -EAGAIN) {
+		int64_t waited = clock_ms() - begin;
+		const struct timespec pause = {.tv_nsec = waited < 500 ? 1000000 : 50000000};
+
+		if (waited > WAIT_MS || atomic_load(&l->context->offline))
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+		r = layer_store_read(l->layers[f->position], ret, *ret_size, f->off + off);
+	}
+	return r;
+}
+
+static int read_text(struct closure *l, const struct file *f, uint64_t off, char ret[static PATH_SIZE])
+{
+	size_t size;
+	int r = read_file(l, f, off, ret, PATH_SIZE, &size);
+
+	return r < 0 ? r : memchr(ret, 0, size) && ret[0] ? 0 : -ENOEXEC;
+}
+
+static int find(struct closure *l, const char *path, struct file *ret)
+{
+	struct tree_node node;
+	const char *slash = strrchr(path, '/');
+	int r = tree_resolve(&l->tree, path, true, &node, l->dir);
+
+	if (r < 0)
+		return r;
+	if (!S_ISREG(node.inode.mode) || node.inode.size == 0 || !l->layers[node.position])
+		return -ENOENT;
+	*ret = (struct file){.position = node.position, .off = node.inode.data_off, .size = node.inode.size};
+	snprintf(ret->directory, sizeof(ret->directory), "%.*s", slash ? (int)(slash - path) : 0, path);
+	return 0;
+}
+
+/* Once each. What is queued will be parsed; what is small enough is asked for as a whole now. */
+static void add(struct closure *l, const struct file *f)
+{
+	for (size_t i = 0; i < l->n_files; i++)
+		if (l->files[i].position == f->position && l->files[i].off == f->off)
+			return;
+	if (l->n_files == FILES)
+		return;
+	l->files[l->n_files++] = *f;
+	ask(l, f->position, f->off, f->size <= WHOLE_MAX ? f->size : ELF_HEAD_SIZE);
+}
+
+static bool add_path(struct closure *l, const char *path)
+{
+	struct file f;
+
+	if (find(l, path, &f) < 0)
+		return false;
+	add(l, &f);
+	return true;
+}
+
+static bool add_in(struct closure *l, const char *directory, size_t size, const char *origin, const char *name)
+{
+	static const char *const tokens[] = {"$ORIGIN", "${ORIGIN}"};
+	char path[2 * PATH_SIZE];
+
+	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
+		size_t n = strlen(tokens[i]);
+
+		if (size >= n && memcmp(directory, tokens[i], n) == 0) {
+			snprintf(path, sizeof(path), "%s%.*s/%s", origin, (int)(size - n), directory + n, name);
+			return add_path(l, path);
+		}
+	}
+	snprintf(path, sizeof(path), "%.*s/%s", (int)size, directory, name);
+	return size > 0 && add_path(l, path);
+}
+
+static void read_cache(struct closure *l)
+{
+	struct file f;
+	size_t size;
+
+	l->cache_read = true;
+	if (find(l, "/etc/ld.so.cache", &f) < 0 || f.size > CACHE_MAX || bytes_reserve(&l->cache, (size_t)f.size) < 0)
+		return;
+	if (read_file(l, &f, 0, l->cache.data, (size_t)f.size, &size) == 0)
+		l->cache.size = size;
+}
+
+/* As the linker looks: RUNPATH, the cache, the usual places. */
+static void add_library(struct closure *l, const struct file *f, const char *run_path, const char *name)
+{
+	static const char *const usual[] = {"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"};
+	const char *path;
+
+	if (strchr(name, '/')) {
+		add_path(l, name);
+		return;
+	}
+	for (const char *at = run_path; *at;) {
+		size_t size = strcspn(at, ":");
+
+		if (add_in(l, at, size, f->directory, name))
+			return;
+		at += size + (at[size] == ':');
+	}
+	if (!l->cache_read)
+		read_cache(l);
+	path = elf_cache_find(l->cache.data, l->cache.size, name);
+	if (path && add_path(l, path))
+		return;
+	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+		if (add_in(l, usual[i], strlen(usual[i]), "", name))
+			return;
+}
+
+static void look_at_dynamic(struct closure *l, const struct file *f, const struct elf_head *h)
+{
+	uint8_t data[ELF_DYNAMIC_MAX];
+	char run_path[PATH_SIZE] = "", name[PATH_SIZE];
+	struct elf_dynamic d;
+	size_t size;
+
+	if (h->dynamic.size == 0 || read_file(l, f, h->dynamic.off, data, (size_t)h->dynamic.size, &size) < 0 ||
+	    elf_parse_dynamic(h, data, size, &d) < 0)
+		return;
+	if (d.run_path && read_text(l, f, d.run_path, run_path) < 0)
+		run_path[0] = '\0';
+	for (size_t i = 0; i < d.n_needed; i++)
+		if (read_text(l, f, d.needed[i], name) == 0)
+			add_library(l, f, run_path, name);
+}
+
+/* "#! /usr/bin/env python3" means python3, too. */
+static void look_at_script(struct closure *l, char *line)
+{
+	static const char *const usual[] = {"/usr/local/bin", "/usr/bin", "/bin"};
+	char *save = NULL, *program = strtok_r(line, " \t", &save), *argument = strtok_r(NULL, " \t", &save);
+	const char *base = program ? strrchr(program, '/') : NULL;
+
+	if (!program || !add_path(l, program))
+		return;
+	for (size_t i = 0; argument && base && strcmp(base, "/env") == 0 && i < sizeof(usual) / sizeof(usual[0]); i++)
+		if (add_in(l, usual[i], strlen(usual[i]), "", argument))
+			return;
+}
+
+static void look_at(struct closure *l, const struct file *f)
+{
+	char head[ELF_HEAD_SIZE + 1], interpreter[PATH_SIZE];
+	struct elf_head h;
+	size_t size;
+
+	if (read_file(l, f, 0, head, ELF_HEAD_SIZE, &size) < 0)
+		return;
+	head[size] = '\0';
+	if (f->script_allowed && memcmp(head, "#!", 2) == 0) {
+		head[strcspn(head, "\n")] = '\0';
+		look_at_script(l, head + 2);
+		return;
+	}
+	if (elf_parse_head(head, size, &h) < 0)
+		return;
+	if (h.interpreter.size && read_text(l, f, h.interpreter.off, interpreter) == 0)
+		add_path(l, interpreter);
+	look_at_dynamic(l, f, &h);
+}
+
+static void *run(void *argument)
+{
+	struct closure *l = argument;
+
+	if (open_image(l) == 0) {
+		l->files[l->n_files++] = l->program;
+		for (size_t i = 0; i < l->n_files; i++) {
+			struct file f = l->files[i];
+
+			look_at(l, &f);
+		}
+	}
+	closure_free(l);
+	atomic_fetch_sub(&n_running, 1);
+	return NULL;
+}
+
+void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size)
+{
+	struct closure *l = calloc(1, sizeof(*l));
+	pthread_attr_t attributes;
+	pthread_t thread;
+	bool started = false;
+
+	if (!l)
+		return;
+	*l = (struct closure){.context = c, .fill = fill, .layer_number = layer_number};
+	l->program = (struct file){.off = off, .size = size, .script_allowed = true};
+	l->dir = malloc(sizeof(*l->dir));
+	if (atomic_fetch_add(&n_running, 1) < PROGRAMS && l->dir) {
+		pthread_attr_init(&attributes);
+		pthread_attr_setstacksize(&attributes, CLOSURE_STACK);
+		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+		started = pthread_create(&thread, &attributes, run, l) == 0;
+		pthread_attr_destroy(&attributes);
+	}
+	if (started)
+		return;
+	atomic_fetch_sub(&n_running, 1);
+	closure_free(l);
+}

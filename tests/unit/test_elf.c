@@ -1,0 +1,99 @@
+/* elf reads what this very program needs, and survives its being cut and changed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "base/fd.h"
+#include "format/elf.h"
+
+static void own_file(struct bytes *ret)
+{
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	assert_true(n > 0);
+	path[n] = '\0';
+	assert_int_equal(fd_read_file(AT_FDCWD, path, 64u << 20, ret), 0);
+}
+
+static void reads_this_program(void **state)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct elf_head h;
+	struct elf_dynamic d;
+	bool libc = false;
+
+	(void)state;
+	own_file(&b);
+	assert_int_equal(elf_parse_head(b.data, ELF_HEAD_SIZE, &h), 0);
+	assert_true(h.interpreter.size > 1 && h.interpreter.off + h.interpreter.size <= b.size);
+	assert_non_null(strstr((const char *)b.data + h.interpreter.off, "ld-"));
+	assert_int_equal(elf_parse_dynamic(&h, b.data + h.dynamic.off, h.dynamic.size, &d), 0);
+	for (size_t i = 0; i < d.n_needed; i++) {
+		assert_true(d.needed[i] < b.size);
+		libc = libc || strstr((const char *)b.data + d.needed[i], "libc.so") == (const char *)b.data + d.needed[i];
+	}
+	assert_true(libc);
+}
+
+static void refuses_what_is_cut(void **state)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct elf_head h;
+
+	(void)state;
+	own_file(&b);
+	for (size_t n = 0; n < 64; n++)
+		assert_int_equal(elf_parse_head(b.data, n, &h), -ENOEXEC);
+	b.data[5] = 2; /* big-endian */
+	assert_int_equal(elf_parse_head(b.data, ELF_HEAD_SIZE, &h), -ENOEXEC);
+	b.data[0] = '#';
+	assert_int_equal(elf_parse_head(b.data, ELF_HEAD_SIZE, &h), -ENOEXEC);
+}
+
+static void finds_in_the_cache(void **state)
+{
+	static const char texts[] = "libb.so.1\0/lib/libb.so.1\0liba.so\0/lib/hw/liba.so\0/lib/liba.so";
+	uint8_t data[48 + 3 * 24 + sizeof(texts)] = "glibc-ld.so.cache1.1";
+	const uint32_t texts_off = 48 + 3 * 24, n = 3;
+	const struct {
+		uint32_t key, value;
+		uint64_t hardware;
+	} entries[] = {{0, 10, 0}, {25, 33, 5}, {25, 49, 0}};
+
+	(void)state;
+	memcpy(data + 20, &n, 4);
+	for (size_t i = 0; i < 3; i++) {
+		uint32_t key = texts_off + entries[i].key, value = texts_off + entries[i].value;
+
+		memcpy(data + 48 + 24 * i + 4, &key, 4);
+		memcpy(data + 48 + 24 * i + 8, &value, 4);
+		memcpy(data + 48 + 24 * i + 16, &entries[i].hardware, 8);
+	}
+	memcpy(data + texts_off, texts, sizeof(texts));
+	assert_string_equal(elf_cache_find(data, sizeof(data), "libb.so.1"), "/lib/libb.so.1");
+	assert_string_equal(elf_cache_find(data, sizeof(data), "liba.so"), "/lib/liba.so");
+	assert_null(elf_cache_find(data, sizeof(data), "libc.so.6"));
+	for (size_t i = 0; i < sizeof(data); i++)
+		elf_cache_find(data, i, "liba.so"); /* whatever it says, it reads no further */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_this_program),
+		cmocka_unit_test(refuses_what_is_cut),
+		cmocka_unit_test(finds_in_the_cache),
+	};
+
+	return cmocka_run_group_tests_name("elf", tests, NULL, NULL);
+}
