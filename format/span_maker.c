@@ -173,12 +173,31 @@ static uint64_t first_packed(const struct edge *e)
 	return e->in - (e->bits ? 1 : 0);
 }
 
-/* zstd gives back the last byte of a frame whose plain bytes it could not all hand out, though it has used it. */
+/* What decoding needs beyond the bytes that were used so far. zstd gives back the last byte of a frame whose plain bytes
+ * it could not all hand out, though it has used it; ISA-L looks up several symbols at once, and gives none of them when
+ * the bits of the last one are missing. */
+static uint64_t beyond(const struct span_maker *m)
+{
+	return m->ended ? 0 : m->kind == DECODER_ZSTD ? 1 : 8;
+}
+
 static uint64_t last_packed(const struct span_maker *m)
 {
-	const bool hostage = m->kind == DECODER_ZSTD && !m->ended && m->in < m->packed_off + m->packed.size;
+	uint64_t end = m->packed_off + m->packed.size, last = m->in + beyond(m);
 
-	return m->ended ? m->unit_end : m->in + hostage;
+	return m->ended ? m->unit_end : last < end ? last : end;
+}
+
+/* A span is only written when it decodes to what it should: it may be all that is left of its bytes. */
+static int check_span(const struct span_maker *m, const struct span *span, const uint8_t *packed)
+{
+	_cleanup_(fd_free_memory) uint8_t *out = malloc((size_t)span->size);
+	const uint8_t *window = span->window_size ? m->windows.data + span->window_off : NULL;
+	int r = out ? span_decode(span, packed, window, out) : -ENOMEM;
+
+	if (r == 0 && !span_decode_verify(span, packed, out))
+		r = -EBADMSG;
+	return r == -EBADMSG ? -EOPNOTSUPP : r;
 }
 
 /* The present span ends at `end`, a page edge, or the tar does in its last page; decoded bytes end at m->out. */
@@ -201,6 +220,8 @@ static int close_span(struct span_maker *m, uint64_t end)
 	hash_update(m->span_hash, zeros, (size_t)(end - (m->out < end ? m->out : end)));
 	hash_finish(m->span_hash, &span.digest);
 	r = add_window(m, &span, m->packed.data + (span.packed_off - m->packed_off));
+	if (r == 0)
+		r = check_span(m, &span, m->packed.data + (span.packed_off - m->packed_off));
 	if (r == 0)
 		r = span_table_add(&m->spans, &span);
 	if (r < 0 || !m->has_next)
@@ -326,8 +347,8 @@ static int settle(struct span_maker *m, bool last)
 {
 	if (!m->has_next || m->out < m->end)
 		return 0;
-	if (m->kind == DECODER_ZSTD && !m->ended && !last && m->in == m->packed_off + m->packed.size)
-		return 0; /* the byte of last_packed() is still to come */
+	if (!m->ended && !last && m->in + beyond(m) > m->packed_off + m->packed.size)
+		return 0; /* the bytes of last_packed() are still to come */
 	return close_span(m, m->end);
 }
 
