@@ -18,6 +18,7 @@
 #include "cache/layer_store.h"
 #include "fetch/chunked_layer.h"
 #include "fetch/ensure_layers.h"
+#include "fetch/image_referrers.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
 #include "fetch/soci.h"
@@ -37,7 +38,7 @@ void image_free(struct image **i)
 {
 	if (!*i)
 		return;
-	lazy_search_free(&(*i)->search);
+	image_referrers_free(&(*i)->referrers);
 	for (char **a = (*i)->command; a && *a; a++)
 		free(*a);
 	free((*i)->command);
@@ -164,7 +165,7 @@ static int get_config(const struct resolve *v, const struct manifest *m, struct 
 		if (!v->source)
 			return not_here(v);
 		if (v->image && wants_artifact(m)) /* the image is new here, so its layers probably are */
-			lazy_search_begin(v->context, v->image, v->source, &v->image->search);
+			image_referrers_begin(v->source, &v->image->name.manifest, &v->image->referrers);
 		r = source_get_blob(v->source, &m->config, LIMIT_CONFIG_SIZE, &b);
 		if (r == 0)
 			r = blob_store_put(v->context->store, &m->config.digest, b.data, b.size);

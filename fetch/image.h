@@ -43,7 +43,7 @@ struct image_layer {
 	char key[LAYER_KEY_SIZE];
 };
 
-struct lazy_search;
+struct image_referrers;
 
 struct image {
 	struct name_entry name;
@@ -56,7 +56,7 @@ struct image {
 	char **command;	    /* the image's own argv: entrypoint and cmd; NULL-terminated */
 	size_t n_entrypoint; /* of it */
 	char *created;	    /* as its config says, or "" */
-	struct lazy_search *search; /* for an artifact, begun beside the config (lazy.h); NULL: none */
+	struct image_referrers *referrers; /* being asked for, begun beside the config; NULL: not */
 	struct digest artifact; /* the manifest of ours that is known for it; DIGEST_NONE: none */
 	struct digest soci_v2;	/* the SOCI index that it names itself; DIGEST_NONE: none */
 	struct digest soci;	/* the SOCI index that is known for it, of either version; DIGEST_NONE: none */
@@ -67,7 +67,7 @@ struct image_want {
 	const char *platform; /* NULL: this machine's */
 	enum image_pull pull;
 	enum image_trust trust;
-	bool layers; /* they will be made: an artifact is searched for already beside the config */
+	bool layers; /* they will be made: what refers to the image is asked for already beside the config */
 };
 
 /* `source` may be NULL with IMAGE_PULL_NEVER. */

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "fetch/chunked_layer.h"
 #include "fetch/ensure_layers.h"
+#include "fetch/image_referrers.h"
 #include "fetch/lazy.h"
 #include "fetch/lazy_layer.h"
 #include "fetch/soci.h"
@@ -29,6 +31,7 @@ bool index_sources_has_table(const struct image_layer *l)
 
 struct asked {
 	struct index_sources *sources;
+	const struct referrers *list; /* of the image; NULL: not known */
 	int result;
 	char text[REPORT_TEXT_SIZE];
 };
@@ -39,34 +42,41 @@ static void *find_soci(void *argument)
 	struct index_sources *s = a->sources;
 
 	report_capture(a->text);
-	a->result = soci_find(s->context, s->image, s->source, &s->soci);
+	a->result = soci_find(s->context, s->image, s->source, a->list, &s->soci);
 	report_capture(NULL);
 	return NULL;
 }
 
-static void find_artifact(struct asked *a)
+/* The list, which may have been begun beside the config. What goes wrong is the artifact's, to be said once. */
+static void get_list(struct asked *a, struct referrers **ret)
 {
 	struct index_sources *s = a->sources;
-	char *outer;
 
-	if (s->image->search) { /* begun beside the config */
-		a->result = lazy_search_end(&s->image->search, a->text, &s->artifact);
-		return;
-	}
-	outer = report_capture(a->text);
-	if (s->image->trust == IMAGE_TRUST_REPOSITORY)
-		a->result = lazy_find(s->context, s->image, s->source, &s->artifact);
-	report_capture_again(outer);
+	if (s->image->referrers)
+		a->result = image_referrers_end(&s->image->referrers, a->text, ret);
+	else if (s->image->trust == IMAGE_TRUST_REPOSITORY)
+		a->result = image_referrers_get(s->source, &s->image->name.manifest, ret);
+	a->list = *ret;
 }
 
+/* A SOCI index that the image names itself needs no list, and is asked for beside it. */
 static void find_both(struct asked *soci, struct asked *artifact)
 {
-	char text[REPORT_TEXT_SIZE], *outer;
+	_cleanup_(referrers_free) struct referrers *list = NULL;
+	struct index_sources *s = soci->sources;
+	char *outer = report_capture(artifact->text);
+	const bool named = s->image->soci_v2.algorithm != DIGEST_NONE;
 	pthread_t thread;
-	bool beside = pthread_create(&thread, NULL, find_soci, soci) == 0;
+	bool beside;
 
-	find_artifact(artifact);
-	outer = report_capture(text);
+	if (!named)
+		get_list(artifact, &list);
+	soci->list = list;
+	beside = pthread_create(&thread, NULL, find_soci, soci) == 0;
+	if (named)
+		get_list(artifact, &list);
+	if (list)
+		artifact->result = lazy_find(s->context, s->image, s->source, list, &s->artifact);
 	if (beside)
 		pthread_join(thread, NULL);
 	else

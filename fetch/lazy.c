@@ -1,8 +1,7 @@
-/* The list of what refers to the image's manifest, then the manifest of the one that counts. */
+/* Of what refers to the image's manifest, the one that counts; then its manifest. */
 #include "fetch/lazy.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +12,6 @@
 #include "base/report.h"
 #include "cache/artifacts.h"
 #include "cache/blob_store.h"
-#include "fetch/referrers.h"
 
 /* A manifest of ours by its digest; that it belongs to another image makes it a broken one. */
 static int parse(const struct bytes *b, const struct digest *digest, const struct digest *manifest,
@@ -62,7 +60,7 @@ static int get(const struct store *s, struct source *source, const struct digest
 	return r < 0 ? r : parse(ret, d, &i->name.manifest, i->repository, ret_artifact);
 }
 
-/* The newest of the list; without a date it is the oldest. */
+/* The newest of ours in the list; without a date it is the oldest. */
 static const struct referrer *choose(const struct referrers *list)
 {
 	const struct referrer *best = NULL;
@@ -73,7 +71,7 @@ static const struct referrer *choose(const struct referrers *list)
 					  referrers_annotation(best, LAZY_ARTIFACT_CREATED)) :
 				   1;
 
-		if (one->digest.algorithm != DIGEST_SHA256)
+		if (one->digest.algorithm != DIGEST_SHA256 || strcmp(one->artifact_type, LAZY_ARTIFACT_TYPE) != 0)
 			continue;
 		if (order > 0 ||
 		    (order == 0 && memcmp(one->digest.bytes, best->digest.bytes, sizeof(one->digest.bytes)) > 0))
@@ -89,17 +87,14 @@ static int keep(const struct store *s, const struct image *i, const struct diges
 	return r < 0 ? r : artifacts_put(s, ARTIFACTS_LAZY, i->repository, &i->name.manifest, digest);
 }
 
-int lazy_find(struct context *c, const struct image *i, struct source *source, struct lazy_artifact **ret)
+int lazy_find(struct context *c, const struct image *i, struct source *source, const struct referrers *list,
+	      struct lazy_artifact **ret)
 {
-	_cleanup_(referrers_free) struct referrers *list = NULL;
 	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
 	_cleanup_(bytes_free) struct bytes b = {0};
-	const struct referrer *best;
-	int r = referrers_get(source, &i->name.manifest, LAZY_ARTIFACT_TYPE, &list);
+	const struct referrer *best = choose(list);
+	int r;
 
-	if (r < 0)
-		return r;
-	best = choose(list);
 	if (!best)
 		return -ENOENT;
 	r = get(c->store, source, &best->digest, i, &b, &a);
@@ -109,64 +104,6 @@ int lazy_find(struct context *c, const struct image *i, struct source *source, s
 		return r;
 	*ret = TAKE(a);
 	return 0;
-}
-
-struct lazy_search {
-	struct context *context;
-	const struct image *image;
-	struct source *source;
-	pthread_t thread;
-	int result;
-	struct lazy_artifact *artifact;
-	char text[REPORT_TEXT_SIZE];
-};
-
-static void *search(void *argument)
-{
-	struct lazy_search *s = argument;
-
-	report_capture(s->text);
-	s->result = lazy_find(s->context, s->image, s->source, &s->artifact);
-	report_capture(NULL);
-	return NULL;
-}
-
-void lazy_search_begin(struct context *c, const struct image *i, struct source *source, struct lazy_search **ret)
-{
-	struct lazy_search *s = calloc(1, sizeof(*s));
-
-	*ret = NULL;
-	if (!s)
-		return;
-	s->context = c;
-	s->image = i;
-	s->source = source;
-	if (pthread_create(&s->thread, NULL, search, s) == 0)
-		*ret = s;
-	else
-		free(s);
-}
-
-int lazy_search_end(struct lazy_search **s, char text[static REPORT_TEXT_SIZE], struct lazy_artifact **ret)
-{
-	int r;
-
-	pthread_join((*s)->thread, NULL);
-	strcpy(text, (*s)->text);
-	*ret = TAKE((*s)->artifact);
-	r = (*s)->result;
-	free(*s);
-	*s = NULL;
-	return r;
-}
-
-void lazy_search_free(struct lazy_search **s)
-{
-	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
-	char text[REPORT_TEXT_SIZE];
-
-	if (*s)
-		lazy_search_end(s, text, &a);
 }
 
 void lazy_forget(const struct store *s, const struct image *i)

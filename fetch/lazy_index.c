@@ -19,6 +19,7 @@
 #include "cache/artifacts.h"
 #include "cache/blob_store.h"
 #include "fetch/ensure_layers.h"
+#include "fetch/image_referrers.h"
 #include "fetch/lazy.h"
 #include "fetch/layout_put.h"
 #include "fetch/push.h"
@@ -279,6 +280,7 @@ static int begin(struct made *m)
 {
 	struct lazy_artifact *a = m->artifact = calloc(1, sizeof(*a));
 	_cleanup_(bytes_free) struct bytes manifest = {0};
+	_cleanup_(referrers_free) struct referrers *list = NULL;
 	char text[REPORT_TEXT_SIZE], *outer;
 	int r;
 
@@ -295,7 +297,9 @@ static int begin(struct made *m)
 	a->subject_size = manifest.size;
 	take_type(&manifest, a);
 	outer = report_capture(text); /* a broken one is replaced */
-	r = lazy_find(m->context, m->image, m->source, &m->before);
+	r = image_referrers_get(m->source, &a->subject, &list);
+	if (r == 0)
+		r = lazy_find(m->context, m->image, m->source, list, &m->before);
 	report_capture_again(outer);
 	if (r == 0)
 		r = artifacts_get(m->context->store, ARTIFACTS_LAZY, m->image->repository, &a->subject, &m->before_digest);

@@ -62,6 +62,16 @@ static int take_descriptor(const struct json_object *o, struct referrer *ret)
 	return 0;
 }
 
+static bool wanted(const struct referrer *f, const char *const *types)
+{
+	if (!types)
+		return true;
+	for (size_t i = 0; types[i]; i++)
+		if (strcmp(types[i], f->artifact_type) == 0)
+			return true;
+	return false;
+}
+
 static bool listed(const struct referrers *l, const struct digest *digest)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -97,7 +107,7 @@ static int keep_document(struct referrers *to, struct json_object **document)
 	return 0;
 }
 
-int referrers_parse(const void *data, size_t size, const char *name, const char *artifact_type, struct referrers *to)
+int referrers_parse(const void *data, size_t size, const char *name, const char *const *types, struct referrers *to)
 {
 	_cleanup_(json_field_free) struct json_object *o = NULL;
 	struct json_object *manifests;
@@ -112,7 +122,7 @@ int referrers_parse(const void *data, size_t size, const char *name, const char 
 		struct referrer f;
 
 		r = take_descriptor(json_object_array_get_idx(manifests, i), &f);
-		if (r == 0 && (!artifact_type || strcmp(artifact_type, f.artifact_type) == 0))
+		if (r == 0 && wanted(&f, types))
 			r = append(to, &f);
 		if (r == -EOPNOTSUPP)
 			r = 0;
@@ -168,7 +178,7 @@ static int check_next(struct registry *g, const char *what, const char *before, 
 	return 0;
 }
 
-static int from_tag(struct registry *g, const struct digest *subject, const char *artifact_type, const char *what,
+static int from_tag(struct registry *g, const struct digest *subject, const char *const *types, const char *what,
 		    struct referrers *to)
 {
 	_cleanup_(transport_reply_free) struct transport_reply reply = {0};
@@ -186,11 +196,11 @@ static int from_tag(struct registry *g, const struct digest *subject, const char
 		return r;
 	if (json_field_parse(body.data, body.size, &o) < 0 || json_field_array(o, "manifests", &manifests, &n) < 0)
 		return 0; /* the tag is something else's: no referrers (distribution-spec) */
-	return referrers_parse(body.data, body.size, registry_name(g), artifact_type, to);
+	return referrers_parse(body.data, body.size, registry_name(g), types, to);
 }
 
 /* *ret_api: the registry has the referrers API; else nothing is in the list. */
-static int from_api(struct registry *g, const struct digest *subject, const char *artifact_type, const char *what,
+static int from_api(struct registry *g, const struct digest *subject, const char *const *types, const char *what,
 		    struct referrers *to, bool *ret_api)
 {
 	_cleanup_(bytes_free) struct bytes path = {0};
@@ -199,10 +209,6 @@ static int from_api(struct registry *g, const struct digest *subject, const char
 	int r = bytes_printf(&path, "referrers/%s", digest_text(subject, text));
 
 	*ret_api = true;
-	if (r == 0 && artifact_type)
-		r = bytes_printf(&path, "?artifactType=");
-	if (r == 0 && artifact_type)
-		r = url_encode(&path, artifact_type);
 	if (r == 0)
 		r = bytes_terminate(&path);
 	for (unsigned int page = 0; r == 0; page++) {
@@ -220,8 +226,7 @@ static int from_api(struct registry *g, const struct digest *subject, const char
 			return 0;
 		if (reply.status != 200)
 			return fail(EPROTO, "%s: %s breaks off after %u pages", registry_name(g), what, page);
-		/* Filtered again, whatever OCI-Filters-Applied says: it costs nothing. */
-		r = referrers_parse(body.data, body.size, registry_name(g), artifact_type, to);
+		r = referrers_parse(body.data, body.size, registry_name(g), types, to);
 		if (r < 0 || !reply.next)
 			return r;
 		r = check_next(g, what, at, reply.next);
@@ -235,7 +240,8 @@ static int from_api(struct registry *g, const struct digest *subject, const char
 struct tag_asked {
 	struct registry *registry;
 	const struct digest *subject;
-	const char *artifact_type, *what;
+	const char *const *types;
+	const char *what;
 	struct referrers list;
 	int result;
 	char text[REPORT_TEXT_SIZE];
@@ -246,7 +252,7 @@ static void *ask_tag(void *argument)
 	struct tag_asked *t = argument;
 
 	report_capture(t->text);
-	t->result = from_tag(t->registry, t->subject, t->artifact_type, t->what, &t->list);
+	t->result = from_tag(t->registry, t->subject, t->types, t->what, &t->list);
 	report_capture(NULL);
 	return NULL;
 }
@@ -259,7 +265,7 @@ static int end_tag(struct tag_asked *t, struct referrers *to)
 }
 
 /* A registry that is not known yet is asked both ways at once: most that lack the API would cost one round trip more. */
-static int from_both(struct registry *g, const struct digest *subject, const char *artifact_type, const char *what,
+static int from_both(struct registry *g, const struct digest *subject, const char *const *types, const char *what,
 		     struct referrers *to)
 {
 	_cleanup_(fd_free_memory) struct tag_asked *t = calloc(1, sizeof(*t));
@@ -269,16 +275,16 @@ static int from_both(struct registry *g, const struct digest *subject, const cha
 
 	if (!t)
 		return -ENOMEM;
-	*t = (struct tag_asked){.registry = g, .subject = subject, .artifact_type = artifact_type, .what = what};
+	*t = (struct tag_asked){.registry = g, .subject = subject, .types = types, .what = what};
 	beside = pthread_create(&thread, NULL, ask_tag, t) == 0;
-	r = from_api(g, subject, artifact_type, what, to, &api);
+	r = from_api(g, subject, types, what, to, &api);
 	if (beside)
 		pthread_join(thread, NULL);
 	if (r == 0) {
 		if (api)
 			registry_set_has_referrers(g);
 		else
-			r = beside ? end_tag(t, to) : from_tag(g, subject, artifact_type, what, to);
+			r = beside ? end_tag(t, to) : from_tag(g, subject, types, what, to);
 	}
 	free(t->list.list);
 	json_field_free(&t->list.documents);
@@ -286,7 +292,7 @@ static int from_both(struct registry *g, const struct digest *subject, const cha
 }
 
 /* That a registry lacks the API is asked again with each image: it may have got it. */
-static int from_registry(struct registry *g, const struct digest *subject, const char *artifact_type,
+static int from_registry(struct registry *g, const struct digest *subject, const char *const *types,
 			 struct referrers *to)
 {
 	char text[DIGEST_TEXT_MAX], what[64 + DIGEST_TEXT_MAX];
@@ -294,8 +300,8 @@ static int from_registry(struct registry *g, const struct digest *subject, const
 
 	snprintf(what, sizeof(what), "the list of referrers of %s", digest_text(subject, text));
 	if (!registry_has_referrers(g))
-		return from_both(g, subject, artifact_type, what, to);
-	return from_api(g, subject, artifact_type, what, to, &api);
+		return from_both(g, subject, types, what, to);
+	return from_api(g, subject, types, what, to, &api);
 }
 
 /* What a manifest says of itself, as the descriptor that a list has of it. */
@@ -336,7 +342,7 @@ static int describe(const void *data, size_t size, const char *media_type, const
 
 /* One manifest of a layout: is it a referrer of `subject`? */
 static int look_at(struct layout *l, const struct json_object *entry, const struct digest *subject,
-		   const char *artifact_type, struct referrers *to)
+		   const char *const *types, struct referrers *to)
 {
 	_cleanup_(json_field_free) struct json_object *d = NULL;
 	_cleanup_(bytes_free) struct bytes body = {0};
@@ -358,13 +364,13 @@ static int look_at(struct layout *l, const struct json_object *entry, const stru
 		return r == -ENOMEM ? r : 0;
 	if (!digest_equal(&its_subject, subject) || take_descriptor(d, &f) < 0)
 		return 0;
-	if (artifact_type && strcmp(artifact_type, f.artifact_type) != 0)
+	if (!wanted(&f, types))
 		return 0;
 	r = append(to, &f);
 	return r < 0 ? r : keep_document(to, &d);
 }
 
-static int from_layout(struct layout *l, const struct digest *subject, const char *artifact_type, struct referrers *to)
+static int from_layout(struct layout *l, const struct digest *subject, const char *const *types, struct referrers *to)
 {
 	_cleanup_(json_field_free) struct json_object *index = NULL;
 	struct json_object *manifests;
@@ -374,11 +380,11 @@ static int from_layout(struct layout *l, const struct digest *subject, const cha
 	if (r == 0)
 		r = json_field_array(index, "manifests", &manifests, &n);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = look_at(l, json_object_array_get_idx(manifests, i), subject, artifact_type, to);
+		r = look_at(l, json_object_array_get_idx(manifests, i), subject, types, to);
 	return r == -EFBIG ? fail(EFBIG, "%s: more than %u referrers", layout_name(l), LIMIT_REFERRERS) : r;
 }
 
-int referrers_get(struct source *s, const struct digest *subject, const char *artifact_type, struct referrers **ret)
+int referrers_get(struct source *s, const struct digest *subject, const char *const *types, struct referrers **ret)
 {
 	_cleanup_(referrers_free) struct referrers *l = calloc(1, sizeof(*l));
 	int r;
@@ -386,9 +392,9 @@ int referrers_get(struct source *s, const struct digest *subject, const char *ar
 	if (!l)
 		return -ENOMEM;
 	if (source_layout(s))
-		r = from_layout(source_layout(s), subject, artifact_type, l);
+		r = from_layout(source_layout(s), subject, types, l);
 	else
-		r = from_registry(source_registry(s), subject, artifact_type, l);
+		r = from_registry(source_registry(s), subject, types, l);
 	if (r == 0)
 		*ret = TAKE(l);
 	return r;

@@ -31,8 +31,8 @@ struct referrers {
 	struct json_object *documents; /* all texts are theirs */
 };
 
-/* Those of this artifact type (NULL: all). */
-int referrers_get(struct source *s, const struct digest *subject, const char *artifact_type, struct referrers **ret);
+/* Those of these artifact types (NULL-terminated; NULL: all). The registry is not asked to filter: one answer serves all. */
+int referrers_get(struct source *s, const struct digest *subject, const char *const *types, struct referrers **ret);
 void referrers_free(struct referrers **r);
 
 /* "" when there is no such annotation. */
@@ -43,4 +43,4 @@ const char *referrers_annotation(const struct referrer *r, const char *key);
 int referrers_push(struct source *s, const char *media_type, const void *data, size_t size, struct digest *ret_digest);
 
 /* For the fuzz target: appends what an index lists. */
-int referrers_parse(const void *data, size_t size, const char *name, const char *artifact_type, struct referrers *to);
+int referrers_parse(const void *data, size_t size, const char *name, const char *const *types, struct referrers *to);

@@ -1,4 +1,4 @@
-/* One manifest by digest; for version 1 the list of what refers to the image's before it. */
+/* One manifest by digest; that of version 1 is in the list of what refers to the image's. */
 #include "fetch/soci.h"
 
 #include <errno.h>
@@ -10,7 +10,6 @@
 #include "base/report.h"
 #include "cache/artifacts.h"
 #include "cache/blob_store.h"
-#include "fetch/referrers.h"
 
 /* Who vouches decides which version it must be. */
 static int parse(const struct bytes *b, const struct digest *digest, const struct image *i, struct soci_index **ret)
@@ -51,20 +50,18 @@ int soci_known(const struct store *s, const struct image *i, struct digest *ret_
 }
 
 /* The first of the list, as soci-snapshotter has it: a repository has one of each image. */
-static int find_v1(const struct image *i, struct source *source, struct digest *ret)
+static int find_v1(const struct referrers *list, struct digest *ret)
 {
-	_cleanup_(referrers_free) struct referrers *list = NULL;
-	int r = referrers_get(source, &i->name.manifest, SOCI_INDEX_TYPE_1, &list);
-
-	if (r < 0)
-		return r;
-	if (list->n == 0)
-		return -ENOENT;
-	*ret = list->list[0].digest;
-	return 0;
+	for (size_t n = 0; list && n < list->n; n++)
+		if (strcmp(list->list[n].artifact_type, SOCI_INDEX_TYPE_1) == 0) {
+			*ret = list->list[n].digest;
+			return 0;
+		}
+	return -ENOENT;
 }
 
-int soci_find(struct context *c, const struct image *i, struct source *source, struct soci_index **ret)
+int soci_find(struct context *c, const struct image *i, struct source *source, const struct referrers *list,
+	      struct soci_index **ret)
 {
 	_cleanup_(soci_index_free) struct soci_index *index = NULL;
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -76,7 +73,7 @@ int soci_find(struct context *c, const struct image *i, struct source *source, s
 	if (i->trust == IMAGE_TRUST_WHOLE || (i->trust == IMAGE_TRUST_PINNED && v1))
 		return -ENOENT;
 	if (v1)
-		r = find_v1(i, source, &digest);
+		r = find_v1(list, &digest);
 	if (r < 0)
 		return r;
 	r = blob_store_get(c->store, &digest, LIMIT_MANIFEST_SIZE, &b);

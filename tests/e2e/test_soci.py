@@ -224,6 +224,24 @@ class Choices(SociCase):
                 self.assertEqual(self.origins(image), ["soci"] * 2)
                 self.fresh()
 
+    def test_what_refers_to_an_image_is_asked_for_once(self):
+        """One request for our artifact and SOCI's index, and one for the tag of registries that lack the API."""
+        layout = self.lab.layout
+        for options in {}, {"filters": False}, {"referrers": False}:
+            for version in 0, 1, 2:
+                with self.subTest((options, version)), RegistryFake(**options) as fake:
+                    if version:
+                        image = publish(self.lab, "once", self.layers, version, self.ztocs, fake.host)
+                    else:
+                        layout.put_image("once", self.layers, CONFIG)
+                        image = oci.Registry(fake.host).push(layout, "once", "once")
+                    fake.log.clear()
+                    self.assertEqual(self.sums(image), self.want)
+                    self.assertEqual(self.origins(image), ["soci" if version else "tar"] * 2)
+                    self.assertEqual(len(fake.requests("/referrers/")), 1)
+                    self.assertEqual(len(fake.requests("/manifests/sha256-")), 1)
+                    self.fresh()
+
     def test_an_index_that_is_not_there(self):
         """As a tool leaves it that copies an image without what belongs to it."""
         layout = self.lab.layout

@@ -194,13 +194,14 @@ static int put(struct source *s, const char *tag, char **argv)
 static int list_referrers(struct source *s, char **argv)
 {
 	_cleanup_(referrers_free) struct referrers *l = NULL;
+	const char *const types[] = {argv[1], NULL};
 	char text[DIGEST_TEXT_MAX];
 	struct digest digest;
 	int r;
 
 	if (digest_parse(argv[0], strlen(argv[0]), &digest) < 0)
 		exit(2);
-	r = referrers_get(s, &digest, strcmp(argv[1], "-") != 0 ? argv[1] : NULL, &l);
+	r = referrers_get(s, &digest, strcmp(argv[1], "-") != 0 ? types : NULL, &l);
 	for (size_t i = 0; r == 0 && i < l->n; i++)
 		printf("%s %" PRIu64 " %s %s %s\n", digest_text(&l->list[i].digest, text), l->list[i].size,
 		       l->list[i].media_type, l->list[i].artifact_type,

@@ -23,7 +23,8 @@
 static int parse(const char *text, const char *type, struct referrers *to)
 {
 	char error[REPORT_TEXT_SIZE], *before = report_capture(error);
-	int r = referrers_parse(text, strlen(text), "x", type, to);
+	const char *const types[] = {"other", type, NULL};
+	int r = referrers_parse(text, strlen(text), "x", type ? types : NULL, to);
 
 	report_capture_again(before);
 	return r;
