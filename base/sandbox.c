@@ -21,19 +21,7 @@
 #include "base/limits.h"
 #include "base/named_paths.h"
 #include "base/report.h"
-
-/* Sanitizers map terabytes and look at themselves. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1 /* clang's way to say it */
-#endif
-#endif
-#if defined(SANITIZED)
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
+#include "base/sanitized.h"
 
 #define TRUNCATE (UINT64_C(1) << 14) /* LANDLOCK_ACCESS_FS_TRUNCATE, Linux 6.2 */
 #define READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/thread.h"
 #include "fetch/closure.h"
 #include "fetch/span_unit.h"
 
@@ -412,15 +413,11 @@ int ahead_new(struct context *c, struct fill *fill, struct ahead **ret)
 
 void ahead_touch(struct ahead *a, const struct need *touched)
 {
-	pthread_t thread;
-
 	if (touched->first_page > UINT64_MAX / LAYER_PAGE / 2)
 		return;
 	pthread_mutex_lock(&a->lock);
-	if (!a->started && pthread_create(&thread, NULL, look_thread, a) == 0) {
-		pthread_detach(thread);
-		a->started = true;
-	}
+	if (!a->started)
+		a->started = thread_start_detached(look_thread, a) == 0;
 	if (a->n < TOUCHES) {
 		a->touches[(a->first + a->n++) % TOUCHES] = *touched;
 		pthread_cond_signal(&a->more);

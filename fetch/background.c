@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fetch/check_layer.h"
 #include "fetch/keep.h"
 #include "fetch/lazy_pack.h"
@@ -294,8 +295,6 @@ static void add(struct background *b, const struct image_layer *l, enum backgrou
 
 void background_add(struct background *b, const struct image *image, enum background_when when, uint64_t rate)
 {
-	pthread_t thread;
-
 	pthread_mutex_lock(&b->lock);
 	b->rate = rate;
 	for (size_t i = 0; i < image->n_layers; i++) {
@@ -304,10 +303,8 @@ void background_add(struct background *b, const struct image *image, enum backgr
 		if (l->from != IMAGE_LAYER_TAR && when != BACKGROUND_NEVER)
 			add(b, l, when);
 	}
-	if (b->jobs && !b->started && pthread_create(&thread, NULL, work, b) == 0) {
-		pthread_detach(thread);
-		b->started = true;
-	}
+	if (b->jobs && !b->started)
+		b->started = thread_start_detached(work, b) == 0;
 	pthread_cond_signal(&b->more);
 	pthread_mutex_unlock(&b->lock);
 	if (when == BACKGROUND_NEVER)

@@ -2,7 +2,6 @@
 #include "fetch/closure.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/thread.h"
 #include "format/elf.h"
 #include "format/tree.h"
 
@@ -22,7 +22,6 @@
 #define CACHE_MAX (1u << 20) /* ld.so.cache */
 #define WAIT_MS 15000	     /* for bytes that are parsed */
 #define PATH_SIZE 1024u
-#define CLOSURE_STACK (256u << 10)
 
 struct file {
 	uint16_t position; /* of its layer in the image */
@@ -306,8 +305,6 @@ static void *run(void *argument)
 void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size)
 {
 	struct closure *l = calloc(1, sizeof(*l));
-	pthread_attr_t attributes;
-	pthread_t thread;
 	bool started = false;
 
 	if (!l)
@@ -315,13 +312,8 @@ void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, 
 	*l = (struct closure){.context = c, .fill = fill, .layer_number = layer_number};
 	l->program = (struct file){.off = off, .size = size, .script_allowed = true};
 	l->dir = malloc(sizeof(*l->dir));
-	if (atomic_fetch_add(&n_running, 1) < PROGRAMS && l->dir) {
-		pthread_attr_init(&attributes);
-		pthread_attr_setstacksize(&attributes, CLOSURE_STACK);
-		pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-		started = pthread_create(&thread, &attributes, run, l) == 0;
-		pthread_attr_destroy(&attributes);
-	}
+	if (atomic_fetch_add(&n_running, 1) < PROGRAMS && l->dir)
+		started = thread_start_detached(run, l) == 0;
 	if (started)
 		return;
 	atomic_fetch_sub(&n_running, 1);

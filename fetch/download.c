@@ -10,8 +10,8 @@
 
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/thread.h"
 
-#define STACK_SIZE (256u << 10)
 #define STOP_MS 100u /* how soon who waits sees that it is to stop */
 
 struct download {
@@ -63,7 +63,6 @@ int download_start(struct registry *g, const struct descriptor *descriptor, int 
 		   struct download **ret)
 {
 	_cleanup_(download_free) struct download *d = NULL;
-	pthread_attr_t attributes;
 	int r;
 
 	if (from > descriptor->size)
@@ -72,14 +71,11 @@ int download_start(struct registry *g, const struct descriptor *descriptor, int 
 	if (r < 0)
 		return r;
 	d->descriptor = *descriptor;
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	d->registry = g;
-	r = pthread_create(&d->thread, &attributes, run, d);
-	pthread_attr_destroy(&attributes);
-	if (r != 0) {
+	r = thread_start(&d->thread, run, d);
+	if (r < 0) {
 		d->registry = NULL; /* there is no thread to join */
-		return fail(r, "%s: no thread for a download: %s", registry_name(g), strerror(r));
+		return fail(-r, "%s: no thread for a download: %s", registry_name(g), strerror(-r));
 	}
 	*ret = TAKE(d);
 	return 0;

@@ -15,6 +15,7 @@
 #include "base/json_field.h"
 #include "base/message.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
 #include "fetch/index_sources.h"
@@ -252,7 +253,7 @@ static int run_workers(struct work *w, size_t n_missing, const struct ensure_lis
 	w->gone = listener->gone;
 	w->running = n_missing < WORKERS ? (unsigned int)n_missing : WORKERS;
 	for (unsigned int i = w->running; i > 0; i--) {
-		if (pthread_create(&threads[n], NULL, work, w) == 0) {
+		if (thread_start(&threads[n], work, w) == 0) {
 			n++;
 			continue;
 		}

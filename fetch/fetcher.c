@@ -20,6 +20,7 @@
 #include "base/message.h"
 #include "base/report.h"
 #include "base/sandbox.h"
+#include "base/thread.h"
 #include "fetch/ahead.h"
 #include "fetch/background.h"
 #include "fetch/context.h"
@@ -65,7 +66,6 @@ static void set_leftovers_aside(struct store *s)
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	unsigned int n = 0;
 	struct dirent *d;
-	pthread_t thread;
 
 	if (!dir) {
 		fd_close(&fd);
@@ -83,8 +83,8 @@ static void set_leftovers_aside(struct store *s)
 			renameat(s->tmp_fd, d->d_name, s->tmp_fd, aside);
 	}
 	closedir(dir);
-	if (n && pthread_create(&thread, NULL, remove_leftovers, s) == 0)
-		pthread_detach(thread);
+	if (n)
+		thread_start_detached(remove_leftovers, s);
 }
 
 /* A new fetcher, in a new sandbox, goes on as after any kill. */

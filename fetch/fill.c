@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fetch/span_get.h"
 #include "fetch/span_unit.h"
 
@@ -20,7 +21,6 @@
 #define AHEAD_WORKERS 8u /* of them, at most, for what nobody waits for: what they have asked for is on the wire before
 			    what a reader asks next */
 #define AHEAD_MAX 512u	 /* that wait for a worker */
-#define WORKER_STACK (512u << 10)
 #define AGAIN_MS 250	  /* the first pause after a host could not be reached; each is twice the last, */
 #define AGAIN_MAX_MS 5000 /* up to this */
 
@@ -271,15 +271,8 @@ static void *work(void *argument)
 
 static void start_worker(struct fill *f)
 {
-	pthread_attr_t attributes;
-	pthread_t thread;
-
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, WORKER_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attributes, work, f) == 0)
+	if (thread_start_detached(work, f) == 0)
 		f->n_workers++;
-	pthread_attr_destroy(&attributes);
 }
 
 int fill_new(struct context *c, struct fill **ret)

@@ -2,19 +2,18 @@
 #include "fetch/idle.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fetch/budget.h"
 #include "fetch/sync_step.h"
 #include "fetch/way_back.h"
 
 #define QUIET_MS 2000 /* nothing was asked for so long: idle */
-#define IDLE_STACK (256u << 10)
 
 struct idle {
 	struct context *context;
@@ -75,19 +74,12 @@ static bool something_was_done(struct idle *i)
 
 static void start(struct idle *i, bool whole)
 {
-	pthread_attr_t attributes;
-	pthread_t thread;
-
 	atomic_store(&i->whole, whole);
 	atomic_store(&i->running, true);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, IDLE_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attributes, run, i) != 0)
+	if (thread_start_detached(run, i) < 0)
 		atomic_store(&i->running, false);
 	else if (whole)
 		i->round_due = false;
-	pthread_attr_destroy(&attributes);
 }
 
 void idle_tick(struct idle *i)

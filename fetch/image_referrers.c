@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/thread.h"
 #include "format/lazy_artifact.h"
 #include "format/soci_index.h"
 
@@ -45,7 +46,7 @@ void image_referrers_begin(struct source *source, const struct digest *manifest,
 		return;
 	s->source = source;
 	s->manifest = *manifest;
-	if (pthread_create(&s->thread, NULL, search, s) == 0)
+	if (thread_start(&s->thread, search, s) == 0)
 		*ret = s;
 	else
 		free(s);

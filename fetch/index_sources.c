@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/thread.h"
 #include "fetch/chunked_layer.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/image_referrers.h"
@@ -72,7 +73,7 @@ static void find_both(struct asked *soci, struct asked *artifact)
 	if (!named)
 		get_list(artifact, &list);
 	soci->list = list;
-	beside = pthread_create(&thread, NULL, find_soci, soci) == 0;
+	beside = thread_start(&thread, find_soci, soci) == 0;
 	if (named)
 		get_list(artifact, &list);
 	if (list)

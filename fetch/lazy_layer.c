@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_new.h"
 #include "format/decoder.h"
@@ -55,7 +56,7 @@ static int get_both(struct get *index, struct get *spans)
 {
 	char outer_text[REPORT_TEXT_SIZE], *outer;
 	pthread_t thread;
-	bool beside = pthread_create(&thread, NULL, get, spans) == 0;
+	bool beside = thread_start(&thread, get, spans) == 0;
 	const struct get *failed;
 
 	outer = report_capture(outer_text);

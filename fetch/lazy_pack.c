@@ -15,10 +15,10 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "cache/blob_store.h"
 #include "format/pack.h"
 
-#define PACK_STACK (256u << 10)
 #define RECENT 64u
 #define RECENT_MS 10000 /* as long as the server tells what is touched behind a read that waited for the pack */
 
@@ -488,8 +488,6 @@ static void *run_thread(void *argument)
 void lazy_pack_run(struct lazy_pack **pack, const struct image *image, const struct lazy_artifact *a)
 {
 	struct lazy_pack *p = *pack;
-	pthread_attr_t attributes;
-	pthread_t thread;
 
 	if (!p || find_targets(p, image, a) < 0 || p->n_targets == 0) {
 		lazy_pack_drop(pack);
@@ -500,10 +498,6 @@ void lazy_pack_run(struct lazy_pack **pack, const struct image *image, const str
 	p->next = p->packs->first;
 	p->packs->first = p;
 	pthread_mutex_unlock(&p->packs->lock);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, PACK_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attributes, run_thread, p) != 0)
+	if (thread_start_detached(run_thread, p) < 0)
 		end(p);
-	pthread_attr_destroy(&attributes);
 }

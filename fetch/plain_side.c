@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "cache/layer_new.h"
 #include "cache/layer_store.h"
 #include "format/layer_builder.h"
@@ -129,9 +130,9 @@ int plain_side_new(const struct store *s, bool digests, struct plain_side **ret)
 		r = layer_new_open(s, &p->layer);
 	if (r < 0)
 		return r;
-	r = pthread_create(&p->thread, NULL, consume, p);
-	if (r != 0)
-		return fail(r, "no thread for unpacking: %s", strerror(r));
+	r = thread_start(&p->thread, consume, p);
+	if (r < 0)
+		return fail(-r, "no thread for unpacking: %s", strerror(-r));
 	p->running = true;
 	*ret = TAKE(p);
 	return 0;

@@ -13,6 +13,7 @@
 #include "base/json_field.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fetch/layout.h"
 #include "fetch/push.h"
 #include "fetch/registry.h"
@@ -276,7 +277,7 @@ static int from_both(struct registry *g, const struct digest *subject, const cha
 	if (!t)
 		return -ENOMEM;
 	*t = (struct tag_asked){.registry = g, .subject = subject, .types = types, .what = what};
-	beside = pthread_create(&thread, NULL, ask_tag, t) == 0;
+	beside = thread_start(&thread, ask_tag, t) == 0;
 	r = from_api(g, subject, types, what, to, &api);
 	if (beside)
 		pthread_join(thread, NULL);

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fetch/background.h"
 #include "fetch/check.h"
 #include "fetch/ensure_layers.h"
@@ -24,7 +25,6 @@
 #include "fetch/transport.h"
 
 #define REQUESTS_MAX 128u
-#define REQUEST_STACK (512u << 10)
 #define ANSWERED 1 /* the supervisor answers: it knows who is connected */
 
 struct requests {
@@ -490,20 +490,6 @@ static void replay_request(struct requests *all, struct json_object *o)
 	json_object_put(o);
 }
 
-static int start_thread(struct request *q)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int r;
-
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, REQUEST_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attributes, answer_request, q);
-	pthread_attr_destroy(&attributes);
-	return -r;
-}
-
 /* -EBUSY: too many run. */
 static int begin_request(struct request *q)
 {
@@ -544,7 +530,7 @@ void requests_handle(struct requests *all, const struct message_head *head, stru
 	if (r == 0) {
 		const bool known = answer_known(q, answer);
 
-		r = known ? 0 : start_thread(q);
+		r = known ? 0 : thread_start_detached(answer_request, q);
 		if (r == 0 && !known)
 			return; /* the thread has it all */
 		end_request(q);

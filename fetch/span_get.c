@@ -15,12 +15,12 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
 #include "format/span_decode.h"
 
 #define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
-#define WINDOW_STACK (256u << 10)
 
 /* The layer says which blob it is cut from. Else that is the tar itself: its digest is the diffID, the layer's key. */
 static int find_blob(const struct context *c, const struct layer_store *layer, struct descriptor *ret)
@@ -144,12 +144,8 @@ static void *get_window(void *argument)
 static void begin_window(struct window *n)
 {
 	char outer_text[REPORT_TEXT_SIZE], *outer;
-	pthread_attr_t attributes;
 
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, WINDOW_STACK);
-	n->beside = pthread_create(&n->thread, &attributes, get_window, n) == 0;
-	pthread_attr_destroy(&attributes);
+	n->beside = thread_start(&n->thread, get_window, n) == 0;
 	if (n->beside)
 		return;
 	outer = report_capture(outer_text);

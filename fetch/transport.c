@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fetch/transport_body.h"
 
 #define BULK_MAX 12 /* long transfers at a time; more only share the link and cost buffers */
@@ -282,9 +283,9 @@ static int start(struct transport *t)
 		return fail(ENOMEM, "libcurl cannot be started");
 	curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 	curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, 64L);
-	r = pthread_create(&t->thread, NULL, loop, t);
-	if (r != 0)
-		return fail(r, "no thread for the network: %s", strerror(r));
+	r = thread_start(&t->thread, loop, t);
+	if (r < 0)
+		return fail(-r, "no thread for the network: %s", strerror(-r));
 	t->started = true;
 	return 0;
 }

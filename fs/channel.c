@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -11,9 +10,9 @@
 
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/thread.h"
 
 #define WORKERS 4
-#define WORKER_STACK (1024u << 10) /* tree_dir_again() and a READ's bytes lie on it */
 #define REQUEST_SIZE (64u << 10)  /* the kernel wants room for max_write and a header */
 
 /* Newer than Debian 12's header: "send again what was read and not answered" (Linux 6.9). */
@@ -115,17 +114,11 @@ static void replay_init(struct fuse_session *se, const struct control *control)
 
 static int start_workers(void)
 {
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int err = 0;
+	int r = 0;
 
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, WORKER_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	for (int i = 0; err == 0 && i < WORKERS; i++)
-		err = pthread_create(&thread, &attributes, work, NULL);
-	pthread_attr_destroy(&attributes);
-	return err ? fail(err, "a thread cannot be made: %s", strerror(err)) : 0;
+	for (int i = 0; r == 0 && i < WORKERS; i++)
+		r = thread_start_detached(work, NULL);
+	return r < 0 ? fail(-r, "a thread cannot be made: %s", strerror(-r)) : 0;
 }
 
 int channel_start(struct fuse_session *se, struct control *control, int dev_fd, int *ret_end_fd)

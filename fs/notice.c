@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fs/node.h"
 
 struct notices {
@@ -167,7 +168,7 @@ static void *run(void *argument)
 	pthread_t thread;
 	int r = n->kind == LAYER_EVICTED ? image_view_layer_open(n->all->views, n->number, &n->layer) : 0;
 
-	if (r == 0 && pthread_create(&thread, NULL, give, n) == 0)
+	if (r == 0 && thread_start(&thread, give, n) == 0)
 		pthread_join(thread, NULL);
 	image_view_layer_close(&n->layer);
 	if (n->kind == IMAGE_REMOVED)
@@ -181,20 +182,15 @@ static void *run(void *argument)
 static void start(struct notices *all, enum kind kind, uint32_t number)
 {
 	struct notice *n = malloc(sizeof(*n));
-	pthread_attr_t attributes;
-	pthread_t thread;
 
 	if (!n)
 		return;
 	*n = (struct notice){.all = all, .kind = kind, .number = number, .fd = -1};
 	atomic_fetch_add(&all->n_running, 1);
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attributes, run, n) != 0) {
+	if (thread_start_detached(run, n) < 0) {
 		atomic_fetch_sub(&all->n_running, 1);
 		free(n);
 	}
-	pthread_attr_destroy(&attributes);
 }
 
 int notice_new(struct image_views *views, const struct number_table *numbers, int dev_fd, struct control *control,
