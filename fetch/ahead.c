@@ -30,8 +30,11 @@
 #define DIRECTORY_FILES 3u
 #define DIRECTORY_MANY 8u /* or this one, when it is a quarter of them: somebody reads them all; */
 #define CHILDREN_MANY 16u /* all small directories beside each other follow so many of them */
+#define WHOLE_FILES 3u /* a directory of so many files or more that were all touched was read as a whole; */
+#define WHOLE_MANY 6u  /* after so many of them somebody reads everything: the rest of the layer follows */
 #define BESIDE_MAX (1u << 20) /* a file of more says nothing about those beside it */
 #define RUN_MIN 4u	      /* steps from one unit of spans to the next that make it a run, */
+#define REST_SPANS 8u	      /* of the rest of a layer that are asked for at once */
 #define RUN_AHEAD 16u	      /* which is kept as many units ahead as it is long, at most so many */
 
 struct file {
@@ -58,6 +61,8 @@ struct table { /* of a layer */
 	size_t first, end; /* the unit that was touched last */
 	size_t asked_to;
 	unsigned int run;
+	unsigned int n_whole; /* directories */
+	size_t rest, n_rest; /* spans from here on, around the end, that are still to be asked for */
 };
 
 struct ahead {
@@ -274,7 +279,30 @@ static void look_at_children(struct ahead *a, const struct table *t, uint32_t di
 	}
 }
 
-static void look_at_file(struct ahead *a, const struct table *t, struct file *f, uint64_t off)
+/* The last file of a directory was touched. */
+static void note_whole(struct table *t, uint64_t off)
+{
+	if (++t->n_whole != WHOLE_MANY || span_table_at(layer_store_spans(t->layer), off, &t->rest) < 0)
+		return;
+	t->n_rest = span_table_count(layer_store_spans(t->layer));
+}
+
+/* As much as should wait; each touch asks for more. */
+static void ask_rest(struct ahead *a, struct table *t)
+{
+	const struct span_table *spans = layer_store_spans(t->layer);
+
+	while (t->n_rest > 0 && fill_has_room(a->fill)) {
+		size_t n = t->n_rest < REST_SPANS ? t->n_rest : REST_SPANS;
+
+		n = n < span_table_count(spans) - t->rest ? n : span_table_count(spans) - t->rest;
+		fill_ahead(a->fill, t->layer, t->number, t->rest, n);
+		t->rest = (t->rest + n) % span_table_count(spans);
+		t->n_rest -= n;
+	}
+}
+
+static void look_at_file(struct ahead *a, struct table *t, struct file *f, uint64_t off)
 {
 	struct directory *d = directory_at(t, f->directory);
 	bool first = d->n_touched == 0;
@@ -283,8 +311,8 @@ static void look_at_file(struct ahead *a, const struct table *t, struct file *f,
 		f->parts++;
 	if (f->program && off == f->off && !f->touched)
 		closure_begin(a->context, a->fill, t->number, f->off, f->size);
-	if (!f->touched)
-		d->n_touched++;
+	if (!f->touched && ++d->n_touched == d->n_files && d->n_files >= WHOLE_FILES)
+		note_whole(t, off);
 	f->touched = true;
 	if (is_wanted_whole(f, off))
 		ask_file(a, t, f);
@@ -299,6 +327,7 @@ static void look_at_file(struct ahead *a, const struct table *t, struct file *f,
 static void follow_run(struct ahead *a, struct table *t, uint64_t off)
 {
 	const struct span_table *spans = layer_store_spans(t->layer);
+	unsigned int far, k, n_asked = 0;
 	struct span_unit u;
 	size_t at;
 
@@ -317,15 +346,19 @@ static void follow_run(struct ahead *a, struct table *t, uint64_t off)
 	t->end = u.first + u.n;
 	if (t->run < RUN_MIN)
 		return;
+	far = t->run < RUN_AHEAD ? t->run : RUN_AHEAD;
 	at = t->end;
-	for (unsigned int k = 0; k < t->run && k < RUN_AHEAD && at < span_table_count(spans); k++) {
+	for (k = 0; k < far && at < span_table_count(spans); k++) {
 		span_unit_of(spans, at, &u);
-		if (at >= t->asked_to)
-			fill_ahead(a->fill, t->layer, t->number, u.first, u.n);
+		n_asked += at < t->asked_to;
 		at = u.first + u.n;
 	}
-	if (at > t->asked_to)
-		t->asked_to = at;
+	if (n_asked > k / 2 || at <= t->asked_to)
+		return; /* several at once go with one request */
+	if (t->asked_to < t->end)
+		t->asked_to = t->end;
+	fill_ahead(a->fill, t->layer, t->number, t->asked_to, at - t->asked_to);
+	t->asked_to = at;
 }
 
 static void look(struct ahead *a, const struct need *n)
@@ -347,6 +380,7 @@ static void look(struct ahead *a, const struct need *n)
 	if (f)
 		look_at_file(a, t, f, off);
 	follow_run(a, t, off);
+	ask_rest(a, t);
 	t->layer = NULL;
 }
 

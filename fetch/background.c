@@ -21,7 +21,6 @@
 #include "fetch/span_unit.h"
 #include "fetch/stream.h"
 
-#define AT_ONCE 4u	/* units that were asked for and are not here */
 #define QUIET_MS 2000	/* no reader waited for so long: idle */
 #define LOOK_MS 5
 #define RENAME_MS 30000 /* between two looks whether a checked layer is in use */
@@ -77,7 +76,7 @@ static bool wait_for_turn(struct background *b, const struct job *j, int64_t not
 	while (is_wanted(b, j, &when)) {
 		bool quiet = fill_quiet_ms(b->fill) >= QUIET_MS && !lazy_pack_any(b->context->packs);
 
-		if (fill_n_ahead(b->fill) < AT_ONCE && clock_ms() >= not_before && (quiet || when == BACKGROUND_NOW) &&
+		if (fill_has_room(b->fill) && clock_ms() >= not_before && (quiet || when == BACKGROUND_NOW) &&
 		    !atomic_load(&b->context->offline))
 			return true;
 		pause_ms(LOOK_MS);
@@ -118,7 +117,7 @@ static void ask_missing(struct background *b, const struct job *j, struct layer_
 		turn = next_turn(b, turn > clock_ms() ? turn : clock_ms(), u.packed_size);
 		fill_ahead(b->fill, layer, number, u.first, u.n);
 	}
-	while (fill_n_ahead(b->fill) > 0 && is_wanted(b, j, &when))
+	while (fill_is_ahead(b->fill) && is_wanted(b, j, &when))
 		pause_ms(LOOK_MS);
 }
 

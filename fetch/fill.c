@@ -19,8 +19,16 @@
 
 #define WORKERS 14u
 #define AHEAD_WORKERS 8u /* of them, at most, for what nobody waits for: what they have asked for is on the wire before
-			    what a reader asks next */
-#define AHEAD_MAX 512u	 /* that wait for a worker */
+			    what a reader asks next, */
+#define AHEAD_MS 80u	 /* so it is no more than the link brings in this time, */
+#define AHEAD_LEAST (1u << 20) /* or this many packed bytes, */
+#define AHEAD_MOST (4u << 20)	 /* and never more than these */
+#define AHEAD_MAX 512u	 /* units that wait for a worker */
+#define RATE_MS 100	 /* how long bytes are counted for the link's rate */
+#define RUN_UNITS 32u	 /* of one request */
+#define RUN_SHARE 2u	 /* a request is for this part of what may be on the wire ahead of a reader */
+#define RUN_PAUSE_MS 10000 /* none after one that failed */
+#define RUN_GAP (16u << 10) /* packed bytes between two units that cost less than a request */
 #define AGAIN_MS 250	  /* the first pause after a host could not be reached; each is twice the last, */
 #define AGAIN_MAX_MS 5000 /* up to this */
 
@@ -28,11 +36,12 @@ struct item {
 	struct item *next;
 	struct layer_store *layer; /* a reference */
 	uint32_t number; /* of the layer */
-	size_t span; /* the first of its unit */
+	struct span_unit unit;
 	uint64_t memory; /* span_unit_memory() */
 	bool taken; /* a worker has it */
 	bool ahead; /* no reader waits for it */
-	bool counted; /* among n_ahead */
+	bool counted; /* among the bytes of ahead_out */
+	bool alone; /* a request for it and others failed */
 	int64_t again; /* not before (clock_ms()): its host could not be reached */
 	int64_t deadline; /* of the readers' patience with that, 0: it was not tried yet */
 	unsigned int tries;
@@ -40,13 +49,17 @@ struct item {
 
 struct fill {
 	struct context *context;
-	pthread_mutex_t lock; /* guards the next eight */
+	pthread_mutex_t lock; /* guards the next fourteen */
 	pthread_cond_t more; /* by the monotonic clock */
 	struct item *items; /* oldest first */
 	unsigned int n_workers;
 	uint64_t memory_out; /* what the large items that are taken may use */
 	unsigned int n_ahead; /* workers that have one taken for nobody */
+	uint64_t ahead_out; /* packed bytes that they have asked for */
 	unsigned int n_ahead_waiting;
+	int64_t rate_since; /* clock_ms() when rate_bytes began */
+	uint64_t rate_bytes, rate; /* of the link: bytes a millisecond */
+	int64_t no_runs_before; /* clock_ms() */
 	int64_t wanted_last; /* clock_ms() of the last time that a reader waited */
 	char waiting[FILL_WAITING_SIZE]; /* why the last one has to be tried again */
 	_Atomic uint64_t spans, bytes;
@@ -60,18 +73,33 @@ static void answer(struct fill *f, int flags, const struct need *need)
 		;
 }
 
-static int fill_unit(struct fill *f, const struct item *item, const struct span_unit *unit)
+/* It is in. The lock is held. */
+static void count_unit(struct fill *f, const struct item *item, const struct span_unit *got)
 {
+	int64_t now = clock_ms(), ms = now - f->rate_since;
 	struct span first;
-	int r = span_get(f->context, item->layer, unit);
 
-	if (r < 0)
-		return r;
-	span_table_get(layer_store_spans(item->layer), unit->first, &first);
+	span_table_get(layer_store_spans(item->layer), got->first, &first);
 	number_table_touch(f->context->numbers, item->number, first.off);
-	f->spans += unit->n;
-	f->bytes += unit->packed_size;
-	return 0;
+	f->spans += got->n;
+	f->bytes += got->packed_size;
+	f->rate_bytes += got->packed_size;
+	if (ms < RATE_MS)
+		return;
+	if (ms < 4 * RATE_MS && f->rate_bytes / (uint64_t)ms > f->rate / 4 * 3)
+		f->rate = f->rate_bytes / (uint64_t)ms;
+	else if (ms < 4 * RATE_MS)
+		f->rate = f->rate / 4 * 3;
+	f->rate_since = now;
+	f->rate_bytes = 0;
+}
+
+/* What may be on the wire ahead of a reader. The lock is held. */
+static uint64_t ahead_bytes(const struct fill *f)
+{
+	uint64_t n = f->rate * AHEAD_MS;
+
+	return n < AHEAD_LEAST ? AHEAD_LEAST : n > AHEAD_MOST ? AHEAD_MOST : n;
 }
 
 /* To the server, what became of spans [first, first + n). */
@@ -110,7 +138,12 @@ static void answer_unit(struct fill *f, const struct item *item, const struct sp
 /* No worker has it any more. The lock is held. */
 static void release_item(struct fill *f, struct item *item)
 {
-	f->n_ahead -= item->counted;
+	if (item->counted)
+		f->ahead_out -= item->unit.packed_size;
+	if (item->taken && span_unit_is_large(item->memory)) {
+		f->memory_out -= item->memory;
+		pthread_cond_broadcast(&f->more);
+	}
 	if (!item->ahead)
 		f->wanted_last = clock_ms();
 	item->counted = false;
@@ -158,11 +191,65 @@ static struct item *find_item(struct fill *f, int64_t *ret_soonest)
 		else if (i->again < *ret_soonest)
 			*ret_soonest = i->again;
 	}
-	return f->n_ahead < AHEAD_WORKERS ? ahead : NULL;
+	return f->n_ahead < AHEAD_WORKERS && f->ahead_out < ahead_bytes(f) ? ahead : NULL;
 }
 
-/* Takes the next one. Waits when there is none. The lock is held. */
-static struct item *take_item(struct fill *f)
+/* The lock is held. */
+static void take_item(struct fill *f, struct item *i)
+{
+	i->taken = true;
+	if (span_unit_is_large(i->memory))
+		f->memory_out += i->memory;
+	i->counted = i->ahead;
+	if (!i->counted)
+		return;
+	f->ahead_out += i->unit.packed_size;
+	f->n_ahead_waiting--;
+}
+
+/* What a worker has taken: one item, or several for one request, in the order of the blob. */
+struct batch {
+	size_t n;
+	bool ahead; /* its first is */
+	struct item *items[RUN_UNITS];
+	struct span_unit missing[RUN_UNITS]; /* of the items */
+};
+
+static bool may_share(const struct item *i)
+{
+	struct span s;
+
+	span_table_get(layer_store_spans(i->layer), i->unit.first, &s);
+	return !i->alone && i->tries == 0 && !span_unit_is_large(i->memory) && span_table_comes_back(&s);
+}
+
+/* A checkpoint's window is known when the span before it is here. */
+static bool follows(const struct item *i, const struct item *next)
+{
+	uint64_t end = i->unit.packed_off + i->unit.packed_size;
+	struct span s;
+
+	span_table_get(layer_store_spans(next->layer), next->unit.first, &s);
+	if (next->unit.first == i->unit.first + i->unit.n)
+		return next->unit.packed_off > i->unit.packed_off && next->unit.packed_off <= end + RUN_GAP;
+	return s.window_size == 0 && next->unit.packed_off >= end && next->unit.packed_off <= end + RUN_GAP;
+}
+
+/* The lock is held. */
+static struct item *find_next(const struct fill *f, const struct batch *b, uint64_t most)
+{
+	const struct item *last = b->items[b->n - 1];
+	uint64_t from = b->items[0]->unit.packed_off;
+
+	for (struct item *i = f->items; i; i = i->next)
+		if (!i->taken && i->layer == last->layer && follows(last, i) && may_share(i) &&
+		    i->unit.packed_off + i->unit.packed_size - from <= most)
+			return i;
+	return NULL;
+}
+
+/* Takes the next one, and those that lie behind it and are wanted too. Waits when there is none. The lock is held. */
+static void take_batch(struct fill *f, struct batch *b)
 {
 	struct item *i;
 	int64_t soonest;
@@ -175,36 +262,31 @@ static struct item *take_item(struct fill *f)
 		else
 			pthread_cond_timedwait(&f->more, &f->lock, &until);
 	}
-	i->taken = true;
-	if (span_unit_is_large(i->memory))
-		f->memory_out += i->memory;
-	i->counted = i->ahead;
-	f->n_ahead += i->counted;
-	f->n_ahead_waiting -= i->counted;
-	return i;
-}
-
-static void give_memory_back(struct fill *f, const struct item *item)
-{
-	if (!span_unit_is_large(item->memory))
+	*b = (struct batch){.n = 1, .ahead = i->ahead, .items = {i}};
+	f->n_ahead += b->ahead;
+	take_item(f, i);
+	if (!may_share(i) || clock_ms() < f->no_runs_before)
 		return;
-	pthread_mutex_lock(&f->lock);
-	f->memory_out -= item->memory;
-	pthread_cond_broadcast(&f->more);
-	pthread_mutex_unlock(&f->lock);
+	while (b->n < RUN_UNITS && (i = find_next(f, b, ahead_bytes(f) / RUN_SHARE))) {
+		b->items[b->n++] = i;
+		take_item(f, i);
+	}
 }
 
-static int try_item(struct fill *f, struct item *item, const struct span_unit *unit, char text[static REPORT_TEXT_SIZE])
+/* Out of the queue before the answer: who asks after it must not find the old item. `got`: what came, or NULL. */
+static void end_item(struct fill *f, struct item *item, const struct span_unit *got, int r)
 {
-	struct span_unit missing;
-	char *outer;
-	int r;
+	struct item done;
 
-	span_unit_missing(item->layer, unit, &missing);
-	outer = report_capture(text);
-	r = missing.n ? fill_unit(f, item, &missing) : 0;
-	report_capture_again(outer);
-	return r;
+	pthread_mutex_lock(&f->lock);
+	if (got)
+		count_unit(f, item, got);
+	done = (struct item){.layer = layer_store_again(item->layer), .number = item->number, .unit = item->unit, .ahead = item->ahead};
+	remove_item(f, item);
+	pthread_mutex_unlock(&f->lock);
+	if (r == 0 || !done.ahead)
+		answer_unit(f, &done, &done.unit, r);
+	layer_store_free(&done.layer);
 }
 
 /* Whether the readers of an item that failed wait on; the worker does not: the next span may have another host. */
@@ -237,34 +319,82 @@ static bool try_again(struct fill *f, struct item *item, int r, const char *text
 	return true;
 }
 
+static void try_one(struct fill *f, struct item *item, const struct span_unit *missing)
+{
+	char text[REPORT_TEXT_SIZE] = "", *outer = report_capture(text);
+	int r = span_get(f->context, item->layer, missing);
+	bool ahead;
+
+	report_capture_again(outer);
+	if (r < 0 && try_again(f, item, r, text))
+		return;
+	pthread_mutex_lock(&f->lock);
+	ahead = item->ahead;
+	pthread_mutex_unlock(&f->lock);
+	if (r < 0 && !ahead)
+		report_note("%s", text[0] ? text : strerror(-r)); /* the log */
+	end_item(f, item, r < 0 ? NULL : missing, r);
+}
+
+struct running {
+	struct fill *fill;
+	const struct batch *batch;
+};
+
+static void end_one_of_run(void *opaque, size_t i)
+{
+	const struct running *r = opaque;
+
+	end_item(r->fill, r->batch->items[i], &r->batch->missing[i], 0);
+}
+
+/* Those that do not come this way are tried one by one. */
+static void try_run(struct fill *f, const struct batch *b)
+{
+	struct layer_store *layer = layer_store_again(b->items[0]->layer);
+	size_t n = span_get_run(f->context, layer, b->missing, b->n, end_one_of_run, &(struct running){f, b});
+
+	layer_store_free(&layer);
+	if (n == b->n)
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->no_runs_before = clock_ms() + RUN_PAUSE_MS;
+	for (; n < b->n; n++) {
+		f->n_ahead_waiting += b->items[n]->ahead;
+		b->items[n]->alone = true;
+		release_item(f, b->items[n]);
+	}
+	pthread_cond_broadcast(&f->more);
+	pthread_mutex_unlock(&f->lock);
+}
+
 static void *work(void *argument)
 {
 	struct fill *f = argument;
 
 	for (;;) {
-		char text[REPORT_TEXT_SIZE] = "";
-		struct span_unit unit;
-		struct item *item, done;
-		int r;
+		struct batch b, missing = {0};
 
 		pthread_mutex_lock(&f->lock);
-		item = take_item(f);
+		take_batch(f, &b);
 		pthread_mutex_unlock(&f->lock);
-		span_unit_of(layer_store_spans(item->layer), item->span, &unit);
-		r = try_item(f, item, &unit, text);
-		give_memory_back(f, item);
-		if (r < 0 && try_again(f, item, r, text))
-			continue;
-		/* Out of the queue before the answer: who asks after it must not find the old item. */
+		for (size_t i = 0; i < b.n; i++) {
+			struct span_unit *m = &missing.missing[missing.n];
+
+			span_unit_missing(b.items[i]->layer, &b.items[i]->unit, m);
+			if (m->n)
+				missing.items[missing.n++] = b.items[i];
+			else
+				end_item(f, b.items[i], NULL, 0);
+		}
+		if (missing.n == 1)
+			try_one(f, missing.items[0], &missing.missing[0]);
+		else if (missing.n > 1)
+			try_run(f, &missing);
 		pthread_mutex_lock(&f->lock);
-		done = (struct item){.layer = layer_store_again(item->layer), .number = item->number, .ahead = item->ahead};
-		remove_item(f, item);
+		f->n_ahead -= b.ahead;
+		pthread_cond_signal(&f->more);
 		pthread_mutex_unlock(&f->lock);
-		if (r < 0 && !done.ahead)
-			report_note("%s", text[0] ? text : strerror(-r)); /* the log */
-		if (r == 0 || !done.ahead)
-			answer_unit(f, &done, &unit, r);
-		layer_store_free(&done.layer);
 	}
 	return NULL;
 }
@@ -300,7 +430,7 @@ static int queue_unit(struct fill *f, struct layer_store *layer, uint32_t number
 	unsigned int waiting = 0;
 
 	for (; *at; at = &(*at)->next) {
-		if ((*at)->layer == layer && (*at)->span == unit->first) {
+		if ((*at)->layer == layer && (*at)->unit.first == unit->first) {
 			f->n_ahead_waiting -= (*at)->ahead && !ahead && !(*at)->taken;
 			(*at)->ahead = (*at)->ahead && ahead;
 			pthread_cond_signal(&f->more);
@@ -313,7 +443,7 @@ static int queue_unit(struct fill *f, struct layer_store *layer, uint32_t number
 		return -ENOMEM;
 	(*at)->layer = layer_store_again(layer);
 	(*at)->number = number;
-	(*at)->span = unit->first;
+	(*at)->unit = *unit;
 	(*at)->memory = span_unit_memory(layer_store_spans(layer), unit);
 	(*at)->ahead = ahead;
 	f->n_ahead_waiting += ahead;
@@ -401,14 +531,26 @@ void fill_need(struct fill *f, const struct need *need)
 				      .n_pages = need->n_pages});
 }
 
-unsigned int fill_n_ahead(struct fill *f)
+bool fill_is_ahead(struct fill *f)
 {
-	unsigned int n;
+	bool any;
 
 	pthread_mutex_lock(&f->lock);
-	n = f->n_ahead + f->n_ahead_waiting;
+	any = f->ahead_out + f->n_ahead_waiting > 0;
 	pthread_mutex_unlock(&f->lock);
-	return n;
+	return any;
+}
+
+bool fill_has_room(struct fill *f)
+{
+	uint64_t waiting = 0, most;
+
+	pthread_mutex_lock(&f->lock);
+	for (struct item *i = f->items; i; i = i->next)
+		waiting += i->ahead && !i->taken ? i->unit.packed_size : 0;
+	most = ahead_bytes(f);
+	pthread_mutex_unlock(&f->lock);
+	return waiting < most;
 }
 
 int64_t fill_quiet_ms(struct fill *f)

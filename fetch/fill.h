@@ -1,4 +1,4 @@
-/* fill: brings back the pages that readers wait for, one download a span.
+/* fill: brings back the pages that readers wait for, one download a span, neighbours with one request.
  *
  * Ownership  fill_new() hands over; it lives as long as the process.
  * Units      Pages of the layer file in packets, spans inside.
@@ -21,8 +21,9 @@ void fill_need(struct fill *f, const struct need *need);
 /* Queues `n` spans from `first` on that nobody waits for, behind all that somebody does. What fails is forgotten. */
 void fill_ahead(struct fill *f, struct layer_store *layer, uint32_t number, size_t first, size_t n);
 
-/* How many of those are queued or on their way. */
-unsigned int fill_n_ahead(struct fill *f);
+/* Whether any of those is queued or on its way, and whether few enough wait that more should be. */
+bool fill_is_ahead(struct fill *f);
+bool fill_has_room(struct fill *f);
 
 /* Since when no reader has waited; 0: one does. Milliseconds. */
 int64_t fill_quiet_ms(struct fill *f);

@@ -336,7 +336,7 @@ int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max
 }
 
 int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
-		       enum registry_patience patience, void *out)
+		       enum registry_patience patience, const struct transport_follow *follow, void *out)
 {
 	_cleanup_(transport_reply_free) struct transport_reply reply = {0};
 	struct blob_name name;
@@ -349,6 +349,7 @@ int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t 
 	w.request.range_off = off;
 	w.request.range_size = size;
 	w.request.out = out;
+	w.request.follow = follow;
 	w.request.timeout_ms += (unsigned int)(size / SLOWEST_LINK);
 	if (patience == REGISTRY_ONCE) {
 		w.request.connect_timeout_ms = ONCE_CONNECT_MS;

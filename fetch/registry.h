@@ -42,7 +42,7 @@ int registry_get_manifest(struct registry *g, const char *tag, const struct dige
 int registry_get_blob(struct registry *g, const struct descriptor *d, size_t max,
 		      struct bytes *ret);
 int registry_get_range(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
-		       enum registry_patience patience, void *out);
+		       enum registry_patience patience, const struct transport_follow *follow, void *out);
 bool registry_is_down(const struct registry *g);
 /* When it last gave what it was asked for, as clock_ms(); 0: never. */
 int64_t registry_worked(const struct registry *g);

@@ -95,14 +95,20 @@ int source_get_range(struct source *s, const struct descriptor *d, uint64_t off,
 {
 	if (s->layout)
 		return layout_range(s, d, off, size, out);
-	return registry_get_range(s->registry, d, off, size, REGISTRY_WAIT, out);
+	return registry_get_range(s->registry, d, off, size, REGISTRY_WAIT, NULL, out);
 }
 
-int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out)
+int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
+		     const struct transport_follow *follow, void *out)
 {
-	if (s->layout)
-		return layout_range(s, d, off, size, out);
-	return registry_get_range(s->registry, d, off, size, REGISTRY_ONCE, out);
+	int r;
+
+	if (!s->layout)
+		return registry_get_range(s->registry, d, off, size, REGISTRY_ONCE, follow, out);
+	r = layout_range(s, d, off, size, out);
+	if (r == 0 && follow)
+		follow->arrived(follow->opaque, size);
+	return r;
 }
 
 bool source_is_down(const struct source *s)

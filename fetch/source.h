@@ -23,6 +23,7 @@
 #include "format/reference.h"
 
 struct transport; /* transport.h: the one libcurl thread */
+struct transport_follow;
 struct registry;
 struct layout;
 struct source;
@@ -56,8 +57,10 @@ int source_get_blob(struct source *s, const struct descriptor *d, size_t max, st
 int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
 		     void *out);
 
-/* The same once, and without waiting for a host that does not answer at once: for who has another source. */
-int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out);
+/* The same once, and without waiting for a host that does not answer at once: for who has another source or another
+ * way. `follow` may be NULL. */
+int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
+		     const struct transport_follow *follow, void *out);
 
 /* Whether its host could not be reached a moment ago: ask others first. */
 bool source_is_down(const struct source *s);

@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
+#include "fetch/transport_watch.h"
 #include "format/span_decode.h"
 
 #define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
@@ -75,36 +76,40 @@ static size_t find_places(struct context *c, char *const *names, size_t n_names,
 	return n;
 }
 
-/* One span on its way, or several: then `span` says no more than their packed range. */
-struct way {
+/* What a checkpoint needs besides its span's packed bytes: the plain bytes before it, or its window. */
+struct window {
 	struct layer_store *layer;
-	struct span_unit unit;
-	struct span span;
-	uint8_t *packed, *plain, *window;
+	const struct span *span;
+	struct span_before before;
+	bool is_before;
+	uint8_t *packed;
+	/* On its way from an artifact. It has no digest of its own: a wrong one makes a span that fails its digest. */
+	struct source *source;
+	bool once, remote, beside; /* beside: the thread runs */
+	struct descriptor blob;
+	pthread_t thread;
+	int result;
+	char text[REPORT_TEXT_SIZE];
 };
 
-static void way_free(struct way *w)
+static int get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, bool once, void *out)
 {
-	free(w->packed);
-	free(w->plain);
-	free(w->window);
+	return once ? source_try_range(s, d, off, size, NULL, out) : source_get_range(s, d, off, size, out);
 }
 
-static int way_new(struct layer_store *layer, const struct span_unit *unit, struct way *ret)
+/* The spans of a foreign table do not lie as in their tar. */
+static bool read_before(struct layer_store *layer, const struct span *s, struct span_before *ret)
 {
-	*ret = (struct way){.layer = layer, .unit = *unit};
-	if (unit->n == 1)
-		span_table_get(layer_store_spans(layer), unit->first, &ret->span);
-	ret->span.packed_off = unit->packed_off;
-	ret->span.packed_size = unit->packed_size;
-	ret->packed = malloc((size_t)ret->span.packed_size + 1);
-	ret->plain = malloc((size_t)ret->span.size + 1);
-	ret->window = malloc(ret->span.window_size + 1);
-	return ret->packed && ret->plain && ret->window ? 0 : -ENOMEM;
+	uint64_t at = s->off - s->skip;
+
+	if (s->skip >= s->off || span_table_is_foreign(layer_store_spans(layer)))
+		return false;
+	ret->size = at < SPAN_BEFORE_MAX ? (size_t)at : SPAN_BEFORE_MAX;
+	return layer_store_read(layer, ret->bytes, ret->size, at - ret->size) == 0;
 }
 
 /* From the layer's own file, when it made its checkpoints itself. -ENOENT: it did not. */
-static int read_window(const struct context *c, const struct way *w)
+static int read_window(const struct context *c, const struct window *w)
 {
 	_cleanup_(fd_close) int dir_fd =
 		beneath_cache_open(c->store->layers_fd, layer_store_key(w->layer), O_RDONLY | O_DIRECTORY, 0);
@@ -113,111 +118,140 @@ static int read_window(const struct context *c, const struct way *w)
 
 	if (dir_fd < 0)
 		return dir_fd;
-	return fd < 0 ? -errno : fd_pread_full(fd, w->window, w->span.window_size, w->span.window_off);
+	return fd < 0 ? -errno : fd_pread_full(fd, w->packed, w->span->window_size, w->span->window_off);
 }
-
-typedef int (*get_range)(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out);
-
-/* A window on its way. It has no digest of its own: a wrong one makes a span that fails its digest. */
-struct window {
-	const struct way *way;
-	struct source *source;
-	get_range get;
-	struct descriptor blob;
-	pthread_t thread;
-	bool beside; /* the thread runs */
-	int result;
-	char text[REPORT_TEXT_SIZE];
-};
 
 static void *get_window(void *argument)
 {
-	struct window *n = argument;
+	struct window *w = argument;
 
-	report_capture(n->text);
-	n->result = n->get(n->source, &n->blob, n->way->span.window_off, n->way->span.window_size, n->way->window);
+	report_capture(w->text);
+	w->result = get_range(w->source, &w->blob, w->span->window_off, w->span->window_size, w->once, w->packed);
 	report_capture(NULL);
 	return NULL;
 }
 
-/* Begins; in this very thread when there is no other. */
-static void begin_window(struct window *n)
+static int begin_remote(struct context *c, struct window *w)
 {
 	char outer_text[REPORT_TEXT_SIZE], *outer;
-
-	n->beside = thread_start(&n->thread, get_window, n) == 0;
-	if (n->beside)
-		return;
-	outer = report_capture(outer_text);
-	get_window(n);
-	report_capture_again(outer);
-}
-
-static int end_window(struct window *n)
-{
-	if (n->beside)
-		pthread_join(n->thread, NULL);
-	return n->result < 0 && n->text[0] ? fail(-n->result, "%s", n->text) : n->result;
-}
-
-/* The packed bytes, and the window when it is not here. */
-static int get_bytes(struct context *c, struct source *source, const struct descriptor *blob, const struct way *w, get_range get)
-{
-	struct window n = {.way = w, .source = source, .get = get};
 	struct layer_blob windows;
-	bool remote = false;
-	int r = w->span.window_size ? read_window(c, w) : 0, r_window = 0;
 
-	if (r == -ENOENT) {
-		r = layer_blob_get_windows(c->store, layer_store_key(w->layer), &windows);
-		if (r < 0)
-			return fail(EBADMSG, "layer %s has no windows for its checkpoints; `lazyrun check` mends that",
-				    layer_store_key(w->layer));
-		n.blob = (struct descriptor){.digest = windows.digest, .size = windows.size};
-		remote = true;
-	}
+	if (layer_blob_get_windows(c->store, layer_store_key(w->layer), &windows) < 0)
+		return fail(EBADMSG, "layer %s has no windows for its checkpoints; `lazyrun check` mends that",
+			    layer_store_key(w->layer));
+	w->blob = (struct descriptor){.digest = windows.digest, .size = windows.size};
+	w->remote = true;
+	w->beside = thread_start(&w->thread, get_window, w) == 0;
+	if (w->beside)
+		return 0;
+	outer = report_capture(outer_text); /* in this very thread when there is no other */
+	get_window(w);
+	report_capture_again(outer);
+	return 0;
+}
+
+/* `distrust`: not the bytes before, from which it has failed already. */
+static int window_begin(struct context *c, struct layer_store *layer, const struct span *s, struct source *source, bool once,
+			bool distrust, struct window *w)
+{
+	int r;
+
+	*w = (struct window){.layer = layer, .span = s, .source = source, .once = once};
+	if (s->window_size == 0)
+		return 0;
+	w->is_before = !distrust && read_before(layer, s, &w->before);
+	if (w->is_before)
+		return 0;
+	w->packed = malloc(s->window_size);
+	r = w->packed ? read_window(c, w) : -ENOMEM;
+	if (r == -ENOENT)
+		return begin_remote(c, w);
+	return r < 0 ? fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(layer), strerror(-r)) : 0;
+}
+
+/* Until it is here. */
+static int window_end(struct window *w)
+{
+	if (w->beside)
+		pthread_join(w->thread, NULL);
+	w->beside = false;
+	return w->result < 0 && w->text[0] ? fail(-w->result, "%s", w->text) : w->result;
+}
+
+static void window_free(struct window *w)
+{
+	if (w->beside)
+		pthread_join(w->thread, NULL);
+	fd_free_memory(&w->packed);
+}
+
+static int put_one(struct layer_store *layer, size_t number, const struct span *s, const uint8_t *packed,
+		   const struct window *w)
+{
+	_cleanup_(fd_free_memory) uint8_t *plain = malloc((size_t)s->size + 1);
+	char text[REPORT_TEXT_SIZE], *outer;
+	int r;
+
+	if (!plain)
+		return -ENOMEM;
+	if (s->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(s, packed, NULL))
+		return -EBADMSG; /* never decoded */
+	outer = report_capture(text); /* what broke them is what broke their digest */
+	r = w->is_before ? span_decode_behind(s, packed, &w->before, plain) : span_decode(s, packed, w->packed, plain);
+	report_capture_again(outer);
+	if (r == 0 && !span_decode_verify(s, packed, plain))
+		r = -EBADMSG;
+	return r < 0 ? r : layer_store_put_span(layer, number, plain);
+}
+
+/* Decodes, verifies and writes. -EBADMSG, bare: the bytes are wrong. */
+static int put_unit(struct context *c, struct layer_store *layer, const struct span_unit *u, const struct span *s,
+		    const uint8_t *packed, const struct window *w)
+{
+	int r = u->n > 1 ? span_unit_put(layer, u, packed) : put_one(layer, u->first, s, packed, w);
+
+	if (r == 0 || r == -EBADMSG || r == -ENOMEM)
+		return r;
+	return fail(-r, "layer %s cannot be written in %s: %s", layer_store_key(layer), c->store->store_path, strerror(-r));
+}
+
+/* One unit on its way. */
+struct way {
+	struct layer_store *layer;
+	struct span_unit unit;
+	struct span span; /* the unit's first, which is its only one when it has a window */
+	uint8_t *packed;
+};
+
+static int get_and_put(struct context *c, struct source *source, const struct descriptor *blob, const struct way *w,
+		       bool once, bool distrust)
+{
+	_cleanup_(window_free) struct window window;
+	int r = window_begin(c, w->layer, &w->span, source, once, distrust, &window), r_window;
+
 	if (r < 0)
-		return fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(w->layer), strerror(-r));
-	if (remote)
-		begin_window(&n);
-	r = get(source, blob, w->span.packed_off, (size_t)w->span.packed_size, w->packed);
-	if (remote)
-		r_window = end_window(&n);
-	return r < 0 ? r : r_window;
+		return r;
+	r = get_range(source, blob, w->unit.packed_off, (size_t)w->unit.packed_size, once, w->packed);
+	r_window = window_end(&window);
+	r = r < 0 ? r : r_window;
+	return r < 0 ? r : put_unit(c, w->layer, &w->unit, &w->span, w->packed, &window);
 }
 
 /* `once`: others may have it. */
-static int get_span(struct context *c, struct source *source, const struct way *w, bool once)
+static int get_unit(struct context *c, struct source *source, const struct way *w, bool once)
 {
-	const struct span *span = &w->span;
 	struct descriptor blob;
 	int r = find_blob(c, w->layer, &blob);
 
 	for (int tries = 0; r == 0 && tries < 2; tries++) {
-		char text[REPORT_TEXT_SIZE], *outer;
-
-		r = get_bytes(c, source, &blob, w, once ? source_try_range : source_get_range);
-		if (r < 0)
+		r = get_and_put(c, source, &blob, w, once, tries > 0);
+		if (r != -EBADMSG)
 			return r;
-		if (w->unit.n > 1) {
-			r = span_unit_put(w->layer, &w->unit, w->packed);
-			if (r != -EBADMSG)
-				return r;
-			r = 0;
-			continue;
-		}
-		if (span->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(span, w->packed, w->plain))
-			continue; /* never decoded */
-		outer = report_capture(text); /* what broke them is what broke their digest */
-		r = span_decode(span, w->packed, w->window, w->plain);
-		report_capture_again(outer);
-		if (r == 0 && span_decode_verify(span, w->packed, w->plain))
-			return 0;
-		r = r == -EBADMSG ? 0 : r;
+		r = 0;
 	}
 	return r < 0 ? r :
 		       fail(EBADMSG, "%s sent wrong bytes twice for layer %s at %" PRIu64, source_name(source),
-			    layer_store_key(w->layer), span->packed_off);
+			    layer_store_key(w->layer), w->unit.packed_off);
 }
 
 bool span_get_passes(int r)
@@ -236,12 +270,12 @@ static int get_from_any(struct context *c, char *const *names, size_t n_names, c
 
 	for (int last = 0; n > 1 && last < 2; last++)
 		for (size_t i = 0; i < n; i++)
-			if (places[i].down == last && (r = get_span(c, places[i].source, w, true)) == 0)
+			if (places[i].down == last && (r = get_unit(c, places[i].source, w, true)) == 0)
 				return 0;
 	for (size_t i = 0; i < n && (i == 0 || clock_ms() < deadline); i++) {
 		if (!places[i].best)
 			continue;
-		r = get_span(c, places[i].source, w, places[i].down);
+		r = get_unit(c, places[i].source, w, places[i].down);
 		if (r == 0)
 			return 0;
 		if (!span_get_passes(r) && !answered)
@@ -253,29 +287,107 @@ static int get_from_any(struct context *c, char *const *names, size_t n_names, c
 int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
-	_cleanup_(way_free) struct way w = {0};
+	_cleanup_(fd_free_memory) uint8_t *packed = NULL;
+	struct way w = {.layer = layer, .unit = *unit};
 	const char *key = layer_store_key(layer);
-	struct span first;
 	size_t n = 0;
 	int r;
 
-	span_table_get(layer_store_spans(layer), unit->first, &first);
-	if (!span_table_comes_back(&first))
-		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, first.off);
+	span_table_get(layer_store_spans(layer), unit->first, &w.span);
+	if (!span_table_comes_back(&w.span))
+		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and have no way back", key, w.span.off);
 	if (atomic_load(&c->offline))
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing, and nothing may be asked of a registry (--offline)",
-			    key, first.off);
+			    key, w.span.off);
 	r = layer_sources_get(c->store, key, &names, &n);
 	if (r < 0 || n == 0)
 		return fail(EIO, "layer %s: bytes at %" PRIu64 " are missing and no registry is known to have them; "
-				 "run lazyrun pull IMAGE", key, first.off);
-	r = way_new(layer, unit, &w);
-	if (r == 0)
-		r = get_from_any(c, names, n, &w);
-	if (r < 0 || unit->n > 1)
-		return r;
-	r = layer_store_put_span(layer, unit->first, w.plain);
-	return r < 0 ? fail(-r, "layer %s cannot be written in %s: %s", key, c->store->store_path, strerror(-r)) : 0;
+				 "run lazyrun pull IMAGE", key, w.span.off);
+	w.packed = packed = malloc((size_t)unit->packed_size + 1);
+	return packed ? get_from_any(c, names, n, &w) : -ENOMEM;
+}
+
+/* Several units on their way with one request. */
+struct run {
+	struct context *context;
+	struct source *source;
+	struct layer_store *layer;
+	const struct span_unit *units;
+	size_t n, next; /* the next one whose bytes are to come */
+	uint64_t off; /* the range's */
+	uint8_t *packed;
+	struct window window; /* of the next one, when it is begun */
+	struct span span;
+	bool begun, broken;
+	span_get_done *done;
+	void *opaque;
+};
+
+static int begin_next(struct run *run)
+{
+	span_table_get(layer_store_spans(run->layer), run->units[run->next].first, &run->span);
+	run->begun = true;
+	return window_begin(run->context, run->layer, &run->span, run->source, true, false, &run->window);
+}
+
+static void end_next(struct run *run)
+{
+	if (run->begun)
+		window_free(&run->window);
+	run->begun = false;
+}
+
+static void run_arrived(void *opaque, uint64_t received)
+{
+	struct run *run = opaque;
+
+	while (!run->broken && run->next < run->n) {
+		const struct span_unit *u = &run->units[run->next];
+
+		if (u->packed_off + u->packed_size - run->off > received)
+			return;
+		run->broken = (!run->begun && begin_next(run) < 0) || window_end(&run->window) < 0 ||
+			      put_unit(run->context, run->layer, u, &run->span, run->packed + (u->packed_off - run->off),
+				       &run->window) < 0;
+		end_next(run);
+		if (run->broken)
+			return;
+		run->done(run->opaque, run->next++);
+	}
+}
+
+/* Where its layer is asked for first; NULL: nowhere at once. */
+static struct source *first_source(struct context *c, const struct layer_store *layer)
+{
+	_cleanup_(layer_sources_free) char **names = NULL;
+	struct place places[PLACES_MAX];
+	size_t n = 0;
+	int r = atomic_load(&c->offline) ? -EIO : layer_sources_get(c->store, layer_store_key(layer), &names, &n);
+
+	n = r < 0 ? 0 : find_places(c, names, n, places);
+	return n > 0 && !places[0].down ? places[0].source : NULL;
+}
+
+size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
+		    span_get_done *done, void *opaque)
+{
+	const uint64_t size = units[n - 1].packed_off + units[n - 1].packed_size - units[0].packed_off;
+	_cleanup_(fd_free_memory) uint8_t *packed = malloc((size_t)size + 1);
+	_cleanup_(fd_free_memory) struct run *run = calloc(1, sizeof(*run));
+	char text[REPORT_TEXT_SIZE], *outer;
+	struct descriptor blob;
+
+	if (!packed || !run)
+		return 0;
+	*run = (struct run){.context = c, .source = first_source(c, layer), .layer = layer, .units = units, .n = n,
+			    .off = units[0].packed_off, .packed = packed, .done = done, .opaque = opaque};
+	outer = report_capture(text); /* who asks for the rest one by one says what is wrong */
+	if (run->source && find_blob(c, layer, &blob) == 0 && begin_next(run) == 0)
+		source_try_range(run->source, &blob, run->off, (size_t)size,
+				 &(struct transport_follow){run_arrived, run}, packed);
+	end_next(run);
+	report_capture_again(outer);
+	return run->next;
 }
 
 int span_get_windows(struct context *c, struct layer_store *layer)

@@ -16,6 +16,12 @@
 /* Fetches, decodes, verifies and writes the spans of `unit`. */
 int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit);
 
+/* Several units that lie one behind the other in the blob, with one request: each is given to `done`, by its place in
+ * `units`, as soon as it is in. Returns how many are in; the others are to be asked for one by one, which says why. */
+typedef void span_get_done(void *opaque, size_t i);
+size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
+		    span_get_done *done, void *opaque);
+
 /* All windows of the layer's checkpoints, which stay beside it: for who will need most of them. */
 int span_get_windows(struct context *c, struct layer_store *layer);
 

@@ -21,11 +21,12 @@ struct call {
 	struct transport_body body;
 	pthread_cond_t ended;
 	bool done;
+	uint64_t arrived; /* as who follows it is told */
 	struct call *next; /* in `posted` or `running` */
 };
 
 struct transport {
-	pthread_mutex_t lock; /* guards posted, stopping, started, and every call's done */
+	pthread_mutex_t lock; /* guards posted, stopping, started, and every call's done and arrived */
 	struct call *posted;
 	bool started, stopping;
 	pthread_t thread;
@@ -206,6 +207,17 @@ static bool reap(struct transport *t)
 	return any;
 }
 
+static void tell(struct transport *t, struct call *c)
+{
+	transport_body_tell(&c->body);
+	if (!c->body.request->follow || c->arrived == c->body.reply->received)
+		return;
+	pthread_mutex_lock(&t->lock);
+	c->arrived = c->body.reply->received;
+	pthread_cond_signal(&c->ended);
+	pthread_mutex_unlock(&t->lock);
+}
+
 static void *loop(void *opaque)
 {
 	struct transport *t = opaque;
@@ -220,7 +232,7 @@ static void *loop(void *opaque)
 		/* What is left of a turn: a fast transfer does not wake its reader for each 16 KiB.
 		 */
 		for (struct call *c = t->running; c; c = c->next)
-			transport_body_tell(&c->body);
+			tell(t, c);
 		if (!reap(t))
 			curl_multi_poll(t->multi, NULL, 0, IDLE_POLL_MS, NULL);
 	}
@@ -290,6 +302,26 @@ static int start(struct transport *t)
 	return 0;
 }
 
+/* The lock is held, but while who follows is told. */
+static void wait_for(struct transport *t, struct call *c)
+{
+	const struct transport_follow *follow = c->body.request->follow;
+	uint64_t told = 0;
+
+	while (!c->done || (follow && c->body.reply->received != told)) {
+		uint64_t arrived = c->done ? c->body.reply->received : c->arrived;
+
+		if (arrived == told) {
+			pthread_cond_wait(&c->ended, &t->lock);
+			continue;
+		}
+		told = arrived;
+		pthread_mutex_unlock(&t->lock);
+		follow->arrived(follow->opaque, arrived);
+		pthread_mutex_lock(&t->lock);
+	}
+}
+
 int transport_call(struct transport *t, const struct transport_request *request,
 		   struct transport_reply *ret)
 {
@@ -308,8 +340,7 @@ int transport_call(struct transport *t, const struct transport_request *request,
 			;
 		*at = &c;
 		curl_multi_wakeup(t->multi);
-		while (!c.done)
-			pthread_cond_wait(&c.ended, &t->lock);
+		wait_for(t, &c);
 	}
 	pthread_mutex_unlock(&t->lock);
 	pthread_cond_destroy(&c.ended);

@@ -1,14 +1,13 @@
 /* transport: the one thread that touches libcurl; others post a request and wait for its reply.
  *
- * A reply's body goes where the request says (memory, or a file at an offset) and never past what
- * was asked for. Redirects, authentication and retries are the callers' (registry, auth).
+ * A reply's body goes where the request says (memory, or a file at an offset) and never past what was asked for.
+ * Redirects, authentication and retries are the callers' (registry, auth).
  *
  * Ownership  transport_new() hands over; transport_free() ends it, after every call has returned.
  *            Whatever a request points to belongs to the caller until transport_call() returns.
  * Units      Bytes; milliseconds where the name says so.
- * Errors     transport_call() returns 0 when there is a reply with an HTTP status, whatever it is;
- *            else -EIO with reply.failure and reply.text, bare: the caller knows whom it asked.
- *            -ENOMEM, -ECANCELED.
+ * Errors     transport_call() returns 0 when there is a reply with an HTTP status, whatever it is; else -EIO with
+ *            reply.failure and reply.text, bare: the caller knows whom it asked. -ENOMEM, -ECANCELED.
  * Threads    Any thread calls; the calling thread sleeps meanwhile. A thread of its own starts with
  *            the first request.
  * Source     libcurl multi interface; RFC 9110 (ranges: section 14).
@@ -83,7 +82,8 @@ struct transport_request {
 	size_t body_max;
 	void *out; /* exactly range_size bytes at most */
 	int fd; /* -1: none; else by pwrite at range_off */
-	struct transport_watch *watch; /* may be NULL; its position follows an fd */
+	const struct transport_follow *follow; /* NULL, or told of what comes */
+	struct transport_watch *watch; /* NULL, or its position follows an fd */
 };
 
 struct transport_reply {

@@ -24,3 +24,10 @@ void transport_watch_destroy(struct transport_watch *w);
 
 /* `w` may be NULL: never. */
 bool transport_watch_cancelled(struct transport_watch *w);
+
+/* Called, by the thread that waits in transport_call(), with how many bytes have come so far. A request that is sent
+ * again begins at 0 again. */
+struct transport_follow {
+	void (*arrived)(void *opaque, uint64_t received);
+	void *opaque;
+};

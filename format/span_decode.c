@@ -15,7 +15,6 @@
 
 #define SPAN_PAGE 4096u
 #define GZIP_TRAILER 8u
-#define DEFLATE_WINDOW 32768u
 
 /* Where decoded bytes go: first those that are to be dropped, then the span's own. */
 struct sink {
@@ -51,22 +50,28 @@ static void sink_take(struct sink *s, size_t n)
 		s->made += n;
 }
 
-static int set_window(struct inflate_state *state, const struct span *span, const uint8_t *window)
+static int set_window(struct inflate_state *state, const struct span *span, const uint8_t *packed_window,
+		      const struct span_before *before)
 {
-	uint8_t bytes[DEFLATE_WINDOW];
+	uint8_t bytes[SPAN_BEFORE_MAX];
 	size_t n;
 
 	if (span->window_size == 0)
 		return 0;
-	n = ZSTD_decompress(bytes, sizeof(bytes), window, span->window_size);
+	if (before) {
+		n = before->size;
+		memcpy(bytes, before->bytes, n);
+	} else {
+		n = ZSTD_decompress(bytes, sizeof(bytes), packed_window, span->window_size);
+	}
 	if (ZSTD_isError(n) || isal_inflate_set_dict(state, bytes, (uint32_t)n) != COMP_OK)
 		return -EBADMSG;
 	return 0;
 }
 
 /* Decodes to the end of the checkpoint's own member; *ret_used is where the bytes behind its trailer begin. */
-static int run_checkpoint(const struct span *span, const uint8_t *packed, const uint8_t *window, struct sink *sink,
-			  size_t *ret_used)
+static int run_checkpoint(const struct span *span, const uint8_t *packed, const uint8_t *window,
+			  const struct span_before *before, struct sink *sink, size_t *ret_used)
 {
 	_cleanup_(fd_free_memory) struct inflate_state *state = calloc(1, sizeof(*state));
 	const size_t first = span->bits ? 1 : 0;
@@ -81,7 +86,7 @@ static int run_checkpoint(const struct span *span, const uint8_t *packed, const 
 		state->read_in = packed[0] >> span->bits;
 		state->read_in_length = 8 - span->bits;
 	}
-	r = set_window(state, span, window);
+	r = set_window(state, span, window, before);
 	if (r < 0)
 		return r;
 	state->next_in = (uint8_t *)(uintptr_t)packed + first; /* never written to */
@@ -132,7 +137,8 @@ static int run_units(enum decoder_kind kind, const uint8_t *packed, size_t size,
 	return r;
 }
 
-static int run(const struct span *span, const uint8_t *packed, const uint8_t *window, struct sink *sink)
+static int run(const struct span *span, const uint8_t *packed, const uint8_t *window, const struct span_before *before,
+	       struct sink *sink)
 {
 	size_t used = 0;
 	int r;
@@ -143,7 +149,7 @@ static int run(const struct span *span, const uint8_t *packed, const uint8_t *wi
 		sink->made = (size_t)span->packed_size;
 		return 0;
 	case SPAN_GZIP:
-		r = run_checkpoint(span, packed, window, sink, &used);
+		r = run_checkpoint(span, packed, window, before, sink, &used);
 		return r < 0 || used == span->packed_size ?
 			       r :
 			       run_units(DECODER_GZIP, packed + used, (size_t)span->packed_size - used, sink);
@@ -158,7 +164,8 @@ static int run(const struct span *span, const uint8_t *packed, const uint8_t *wi
 	return -EOPNOTSUPP;
 }
 
-int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *window, uint8_t *plain)
+static int decode(const struct span *span, const uint8_t *packed, const uint8_t *window, const struct span_before *before,
+		  uint8_t *plain)
 {
 	_cleanup_(fd_free_memory) struct sink *sink = calloc(1, sizeof(*sink));
 	size_t missing;
@@ -170,7 +177,7 @@ int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *w
 			      .size = (size_t)span->size,
 			      .skip = span->skip,
 			      .exact = span->digest_of == SPAN_DIGEST_PACKED};
-	r = run(span, packed, window, sink);
+	r = run(span, packed, window, before, sink);
 	if (r < 0)
 		return r;
 	missing = sink->size - sink->made;
@@ -178,6 +185,16 @@ int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *w
 		return -EBADMSG;
 	memset(plain + sink->made, 0, sink->size - sink->made);
 	return 0;
+}
+
+int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *window, uint8_t *plain)
+{
+	return decode(span, packed, window, NULL, plain);
+}
+
+int span_decode_behind(const struct span *span, const uint8_t *packed, const struct span_before *before, uint8_t *plain)
+{
+	return decode(span, packed, NULL, before, plain);
 }
 
 bool span_decode_verify(const struct span *span, const uint8_t *packed, const uint8_t *plain)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import oci
-from lab import CONFIG, Case, Lab, tiny
+from lab import CONFIG, Case, Lab, tiny, wait_until
 from odd_image import noise
 from proxy import Proxy
 
@@ -91,6 +91,7 @@ class Starts(ArtifactCase):
         ranges = sorted((r.path, r.range) for r in self.proxy.blobs() if any(d in r.path for d in self.layers))
         self.assertTrue(all(r for _, r in ranges), "a layer was fetched whole")
         self.assertEqual(len(ranges), len(set(ranges)), "a span came twice")
+        self.assertLess(self.from_layers(), self.packed * 1.02, "spans came twice")
         self.proxy.forget()
         self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
         self.assertEqual(self.proxy.seen, [], "a second start asks the registry")
@@ -141,6 +142,60 @@ class Starts(ArtifactCase):
         self.assertEqual(os.listdir(self.lab.store + "/layers"), [])
         self.assertEqual(os.listdir(self.lab.store + "/artifacts"), [])
         self.assertEqual(os.listdir(self.lab.store + "/blobs/sha256"), [])
+
+
+class Runs(ArtifactCase):
+    """Spans from checkpoints that lie one behind the other."""
+
+    forms = ("gzip", "gzip")
+    SPAN = 256 << 10
+
+    @classmethod
+    def prepare(cls):
+        text = {n: d.hex().encode()[:len(d)] for n, d in FILES.items()}
+        layout = cls.lab.layout
+        m = [oci.directory("data")] + [oci.member("data/" + n, d) for n, d in text.items()]
+        layers = [layout.put_layer(tiny(), "gzip"), layout.put_layer(oci.tar(m), "gzip")]
+        layout.put_image("app", layers, CONFIG)
+        cls.layers = [layer[0]["digest"] for layer in layers]
+        cls.sums = {n: hashlib.sha256(d).hexdigest() for n, d in text.items()}
+        cls.n_spans = sum(len(d) for d in text.values()) // cls.SPAN
+        cls.image = cls.lab.registry.push(layout, "app")
+        cls.index("--push")
+
+    def n_requests(self):
+        """Of the large layer, and of anything else by range: windows."""
+        by_range = [r for r in self.proxy.blobs() if r.range]
+        layer = sum(self.layers[1] in r.path for r in by_range)
+        return layer, sum(not any(d in r.path for d in self.layers) for r in by_range)
+
+    def check_all(self, *flags):
+        out = self.run_ok("run", *flags, self.through, *SUM_ALL).stdout
+        self.assertEqual({line.split()[1][-2:]: line.split()[0] for line in out.splitlines()}, self.sums)
+
+    def test_the_bytes_before_are_the_window(self):
+        self.check_all("--require-lazy", "--fill=never")
+        spans, windows = self.n_requests()
+        self.assertLess(windows, self.n_spans / 2)
+
+    def test_neighbours_come_with_one_request(self):
+        self.run_ok("run", "--require-lazy", "--fill=now", self.through, "true")
+        wait_until("layers that are tars", lambda: all(k.startswith("tar-") for k in os.listdir(self.lab.store + "/layers")), 90)
+        spans, _ = self.n_requests()
+        self.assertLess(spans, self.n_spans / 2)
+        self.check_all("--offline")
+
+    def test_one_that_breaks_is_asked_for_again(self):
+        broken = []
+
+        def rule(r):
+            if self.layers[1] in r.path and r.range and len(broken) < 3:
+                broken.append(r.path)
+                return {"cut": 100000}
+            return {}
+        self.proxy.rule = rule
+        self.check_all("--require-lazy", "--fill=now")
+        self.assertEqual(len(broken), 3)
 
 
 class Hostile(ArtifactCase):
