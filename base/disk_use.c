@@ -1,7 +1,6 @@
 /* fts goes through trees of any depth without recursion. */
 #include "base/disk_use.h"
 
-#include <fcntl.h>
 #include <fts.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -19,11 +18,4 @@ uint64_t disk_use_tree(const char *path)
 	if (tree)
 		fts_close(tree);
 	return bytes;
-}
-
-uint64_t disk_use_file(int dir_fd, const char *name)
-{
-	struct stat st;
-
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }

@@ -1,4 +1,4 @@
-/* disk_use: how many bytes of the disk a file or a tree takes.
+/* disk_use: how many bytes of the disk a file or a tree of them takes.
  *
  * Ownership  -
  * Units      Bytes, in whole blocks: holes do not count.
@@ -12,4 +12,3 @@
 
 /* Links are not followed, other file systems not entered. */
 uint64_t disk_use_tree(const char *path);
-uint64_t disk_use_file(int dir_fd, const char *name);

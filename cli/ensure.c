@@ -190,7 +190,7 @@ static int make_request(const struct reference *ref, const struct ensure_options
 	    add_flag(o, "offline", options->offline) < 0 ||
 	    add_text(o, "until", until == ENSURE_IMAGE ? "image" : "manifest") < 0 ||
 	    add_text(o, "trust", options->trust) < 0 || add_flag(o, "require_lazy", options->require_lazy) < 0 ||
-	    add_flag(o, "whole", options->whole) < 0 || add_command(o, options) < 0)
+	    add_flag(o, "start", options->start) < 0 || add_flag(o, "whole", options->whole) < 0 || add_command(o, options) < 0)
 		return -ENOMEM;
 	r = add_read_timeout(o, options->read_timeout);
 	if (r == 0)

@@ -42,6 +42,7 @@ struct ensure_options {
 	bool offline;	      /* --offline: what is not here is not asked for, and its reads fail */
 	const char *fill;     /* --fill: "idle" (also NULL), "now", "never": bytes that nobody has asked for */
 	const char *fill_rate; /* --fill-rate: MiB a second; NULL: as fast as it goes */
+	bool start;	      /* something will run in it */
 	bool whole;	      /* every byte of the layers, verified against the image config */
 	const char *entrypoint; /* --entrypoint, or NULL: the image's own */
 	char *const *command;	/* what stands behind the image, or NULL: together they choose the start pack */

@@ -156,6 +156,7 @@ int run_options_parse(int argc, char **argv, struct run_options *ret)
 		o.ensure.image = result.operands[0];
 		o.command = result.operands + 1;
 		o.ensure.command = o.command;
+		o.ensure.start = true;
 		o.ensure.entrypoint = o.entrypoint;
 		if (!remove)
 			report_note("run: --rm=false has no effect yet: a container is removed when it ends");

@@ -69,6 +69,7 @@ struct ahead {
 	struct context *context;
 	struct fill *fill;
 	struct table *tables; /* the thread's alone */
+	unsigned int evicted; /* the same: the context's n_evicted when they were begun */
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t more; /* by the monotonic clock */
 	struct need touches[TOUCHES]; /* a ring */
@@ -361,8 +362,18 @@ static void follow_run(struct ahead *a, struct table *t, uint64_t off)
 	t->asked_to = at;
 }
 
+static void forget_tables(struct ahead *a)
+{
+	for (struct table *t = a->tables, *next; t; t = next) {
+		next = t->next;
+		table_free(&t);
+	}
+	a->tables = NULL;
+}
+
 static void look(struct ahead *a, const struct need *n)
 {
+	const unsigned int evicted = atomic_load(&a->context->n_evicted);
 	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	uint64_t off = n->first_page * LAYER_PAGE + n->in_page % LAYER_PAGE;
 	const char *key;
@@ -372,6 +383,10 @@ static void look(struct ahead *a, const struct need *n)
 	if (number_table_layer(a->context->numbers, n->number, &key) < 0 ||
 	    layer_table_get(a->context->layers, key, &layer) < 0 || off >= layer_store_size(layer))
 		return;
+	if (evicted != a->evicted) { /* what was asked for may be missing again */
+		forget_tables(a);
+		a->evicted = evicted;
+	}
 	t = table_of(a, n->number, layer);
 	if (!t)
 		return;
@@ -382,15 +397,6 @@ static void look(struct ahead *a, const struct need *n)
 	follow_run(a, t, off);
 	ask_rest(a, t);
 	t->layer = NULL;
-}
-
-static void forget_tables(struct ahead *a)
-{
-	for (struct table *t = a->tables, *next; t; t = next) {
-		next = t->next;
-		table_free(&t);
-	}
-	a->tables = NULL;
 }
 
 /* Waits for a touch; after KEEP_SECONDS without one the tables go. The lock is held. */

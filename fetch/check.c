@@ -1,4 +1,4 @@
-/* Layers one by one, then blobs and names. */
+/* Layers one by one, then blobs, names and profiles. */
 #include "fetch/check.h"
 
 #include <dirent.h>
@@ -15,6 +15,7 @@
 #include "base/message.h"
 #include "base/report.h"
 #include "cache/names.h"
+#include "cache/profiles.h"
 #include "fetch/check_layer.h"
 
 #define TELL_MS 500
@@ -136,6 +137,43 @@ static int check_name(struct check *c, const char *name)
 	return 0;
 }
 
+/* One that is torn would only not be used. */
+static int check_profile(struct check *c, int image_fd, const char *image, const char *name)
+{
+	int r = profiles_check(image_fd, name);
+	char what[600];
+
+	if (r != -EBADMSG)
+		return r == -ENOENT ? 0 : r;
+	snprintf(what, sizeof(what), "profile %s of %s", name, image);
+	if (!c->dry)
+		r = fd_remove_tree(image_fd, name);
+	check_problem(c, what, "it is torn", c->dry || r < 0 ? NULL : "dropped; the next start makes it again");
+	return 0;
+}
+
+static int check_profiles(struct check *c)
+{
+	_cleanup_(fd_close) int all_fd = fd_open_dir(c->context->store->store_fd, PROFILES_DIRECTORY, false);
+	DIR *images = all_fd < 0 ? NULL : open_list(all_fd);
+	struct dirent *image, *d;
+	int r = 0;
+
+	while (images && r == 0 && (image = readdir(images))) {
+		_cleanup_(fd_close) int image_fd = image->d_name[0] == '.' ? -1 : fd_open_dir(all_fd, image->d_name, false);
+		DIR *files = image_fd < 0 ? NULL : open_list(image_fd);
+
+		while (files && r == 0 && (d = readdir(files)))
+			if (d->d_name[0] != '.')
+				r = check_profile(c, image_fd, image->d_name, d->d_name);
+		if (files)
+			closedir(files);
+	}
+	if (images)
+		closedir(images);
+	return r;
+}
+
 static int check_small(struct check *c, int dir_fd, bool blobs)
 {
 	DIR *dir = open_list(dir_fd);
@@ -166,6 +204,8 @@ int check_run(struct context *context, uint32_t connection, bool dry, struct jso
 		r = check_small(&c, context->store->blobs_fd, true);
 	if (r == 0)
 		r = check_small(&c, context->store->names_fd, false);
+	if (r == 0)
+		r = check_profiles(&c);
 	add_number(answer, "layers", c.n_layers);
 	add_number(answer, "bytes", c.bytes);
 	add_number(answer, "blobs", c.n_blobs);

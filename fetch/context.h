@@ -29,7 +29,9 @@ struct context {
 	struct layer_table *layers;
 	struct holds *holds;
 	struct lazy_packs *packs; /* start packs on their way */
+	struct first_touches *touches; /* what starts need, for the next ones */
 	struct background *background; /* what is filled when no reader waits */
+	atomic_uint n_evicted; /* how often bytes went: who guesses begins anew */
 	unsigned int n_cores;
 	atomic_bool offline; /* nothing is asked of any registry: what a command said last */
 	_Atomic uint32_t read_timeout; /* seconds that readers wait for a host that is away: what a command said last */

@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
+#include "fetch/first_touch.h"
 #include "fetch/index_sources.h"
 #include "fetch/lazy_pack.h"
 #include "fetch/way_back.h"
@@ -409,6 +410,8 @@ static int make_all(struct work *w, const struct ensure_listener *listener)
 		r = number_all(w->context, image);
 	if (r == 0 && pack)
 		lazy_pack_run(&pack, image, w->sources.artifact);
+	else if (r == 0 && w->how->start && w->how->command)
+		first_touch_begin(w->context->touches, image, w->how->command);
 	lazy_pack_drop(&pack);
 	return r;
 }

@@ -25,6 +25,7 @@ struct ensure_listener {
 struct ensure_how {
 	const char *command; /* what will run, by lazy_artifact_command(), for the start pack; NULL: the image's own */
 	bool require_lazy;   /* fails rather than stream a layer that is not small */
+	bool start;	     /* something will run: what it reads is noted, and what it read before comes early */
 	bool whole;	     /* every byte shall be here, verified against the diffIDs */
 };
 

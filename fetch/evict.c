@@ -45,6 +45,7 @@ int evict_layer(struct context *c, const char *key, uint64_t *evicted, const cha
 	if (layer_table_get(c->layers, key, &layer) < 0)
 		return 0;
 	background_forget(c->background, key);
+	atomic_fetch_add(&c->n_evicted, 1);
 	r = way_back_make(c, layer, NULL);
 	if (r == 1) {
 		layer_store_free(&layer);
@@ -79,6 +80,7 @@ int evict_ranges(struct context *c, struct layer_store *layer, const struct laye
 	int r;
 
 	background_forget(c->background, layer_store_key(layer));
+	atomic_fetch_add(&c->n_evicted, 1);
 	pthread_mutex_lock(&c->flight_lock);
 	r = context_in_flight(c, layer_store_key(layer)) ? -EBUSY : layer_store_punch(layer, ranges, n);
 	pthread_mutex_unlock(&c->flight_lock);

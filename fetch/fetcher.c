@@ -25,6 +25,7 @@
 #include "fetch/background.h"
 #include "fetch/context.h"
 #include "fetch/fill.h"
+#include "fetch/first_touch.h"
 #include "fetch/idle.h"
 #include "fetch/lazy_pack.h"
 #include "fetch/requests.h"
@@ -121,6 +122,7 @@ static int read_command(struct fetcher *f)
 
 static void read_need(struct fetcher *f)
 {
+	bool profiled = false;
 	struct need n;
 	ssize_t size = recv(f->setup->need_fd, &n, sizeof(n), MSG_DONTWAIT);
 
@@ -128,7 +130,9 @@ static void read_need(struct fetcher *f)
 		return;
 	if (n.kind == NEED_PAGES && !lazy_pack_hold(f->context->packs, &n))
 		fill_need(f->fill, &n);
-	if (n.kind == NEED_TOUCHED && !lazy_pack_fills(f->context->packs, n.number, n.error != 0))
+	if (n.kind == NEED_PAGES || n.kind == NEED_TOUCHED)
+		profiled = first_touch_note(f->context->touches, &n);
+	if (n.kind == NEED_TOUCHED && !profiled && !lazy_pack_fills(f->context->packs, n.number, n.error != 0))
 		ahead_touch(f->ahead, &n);
 }
 
@@ -172,6 +176,8 @@ int fetcher_run(const struct fetcher_setup *setup)
 	if (r == 0)
 		r = lazy_pack_new(f.context, f.fill, &f.context->packs);
 	if (r == 0)
+		r = first_touch_new(f.context, f.fill, &f.context->touches);
+	if (r == 0)
 		r = background_new(f.context, f.fill, &f.context->background);
 	if (r == 0)
 		r = requests_new(f.context, f.fill, &f.requests);
@@ -192,9 +198,11 @@ int fetcher_run(const struct fetcher_setup *setup)
 			requests_tell_waiting(f.requests);
 			say_idle(&f);
 			idle_tick(f.idle);
+			first_touch_tick(f.context->touches);
 			end_when_outdated(&f);
 		}
 		if (r > 0 && p[0].revents && read_command(&f) == -EPIPE) {
+			first_touch_save(f.context->touches);
 			idle_last(f.idle);
 			return 0;
 		}

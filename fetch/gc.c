@@ -14,6 +14,7 @@
 #include "base/disk_use.h"
 #include "base/fd.h"
 #include "base/report.h"
+#include "cache/profiles.h"
 #include "fetch/keep.h"
 #include "fetch/needed.h"
 #include "fetch/way_back.h"
@@ -111,10 +112,10 @@ static int sweep_layers(struct gc *g)
 	return r < 0 ? r : 0;
 }
 
-static int sweep_blobs(struct gc *g)
+/* What lies there under the digests of blobs: the blobs, and the profiles of images. */
+static int sweep_digests(struct gc *g, int dir_fd, const char *kind, const char *directory)
 {
-	int blobs_fd = g->context->store->blobs_fd;
-	DIR *dir = open_list(blobs_fd);
+	DIR *dir = dir_fd < 0 ? NULL : open_list(dir_fd);
 	struct dirent *d;
 
 	while (dir && (d = readdir(dir))) {
@@ -126,9 +127,9 @@ static int sweep_blobs(struct gc *g)
 		snprintf(text, sizeof(text), "%s:%.130s", strlen(d->d_name) == 64 ? "sha256" : "sha512", d->d_name);
 		if (digest_parse(text, strlen(text), &digest) == 0 && needed_blob(g->context, &g->needed, &digest))
 			continue;
-		note(g, "blob", d->d_name, disk_use_file(blobs_fd, d->d_name));
+		note(g, kind, d->d_name, use(g, directory, d->d_name));
 		if (!g->dry)
-			fd_remove_tree(blobs_fd, d->d_name);
+			fd_remove_tree(dir_fd, d->d_name);
 	}
 	if (dir)
 		closedir(dir);
@@ -198,6 +199,7 @@ static int sweep(struct gc *g)
 {
 	const struct store *s = g->context->store;
 	_cleanup_(fd_close) int seccomp_fd = fd_open_dir(s->store_fd, "seccomp", false);
+	_cleanup_(fd_close) int profiles_fd = fd_open_dir(s->store_fd, PROFILES_DIRECTORY, false);
 	int r = needed_load(g->context, NULL, &g->needed);
 
 	if (r == 0)
@@ -205,7 +207,9 @@ static int sweep(struct gc *g)
 	if (r == 0)
 		r = sweep_layers(g);
 	if (r == 0)
-		r = sweep_blobs(g);
+		r = sweep_digests(g, s->blobs_fd, "blob", "blobs/sha256");
+	if (r == 0)
+		r = sweep_digests(g, profiles_fd, "profiles of", PROFILES_DIRECTORY);
 	if (r == 0)
 		r = sweep_all(g, s->tmp_fd, "tmp");
 	if (r == 0)

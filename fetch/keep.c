@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "fetch/evict.h"
+#include "fetch/first_touch.h"
 #include "fetch/lazy.h"
 #include "fetch/soci.h"
 #include "fetch/needed.h"
@@ -81,6 +82,7 @@ int keep_evict(struct context *c, const struct reference *ref, struct json_objec
 	json_object_object_add(answer, "kept", kept);
 	if (r < 0)
 		return r;
+	first_touch_end(c->touches);
 	pthread_mutex_lock(&c->store_lock);
 	pthread_mutex_lock(&c->flight_lock);
 	if (c->flights)
@@ -157,6 +159,8 @@ static int remove_image(struct context *c, const struct image *image, const stru
 		lazy_forget(c->store, image);
 	if (image->soci.algorithm == DIGEST_NONE || !needed_blob(c, stay, &image->soci))
 		soci_forget(c->store, image);
+	if (!needed_blob(c, stay, &image->name.manifest))
+		first_touch_forget(c->touches, &image->name.manifest);
 	for (size_t i = 0; i < sizeof(blobs) / sizeof(blobs[0]); i++)
 		if (!needed_blob(c, stay, blobs[i]))
 			unlinkat(c->store->blobs_fd, digest_hex(blobs[i], name), 0);

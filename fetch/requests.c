@@ -18,6 +18,7 @@
 #include "fetch/check.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/convert.h"
+#include "fetch/first_touch.h"
 #include "fetch/gc.h"
 #include "fetch/holds.h"
 #include "fetch/keep.h"
@@ -111,11 +112,13 @@ static int get_want(struct json_object *o, const struct reference *ref, struct i
 
 static void get_how(struct json_object *o, struct ensure_how *ret)
 {
-	int require_lazy = 0, whole = 0;
+	int require_lazy = 0, whole = 0, start = 0;
 
 	json_field_bool(o, "require_lazy", &require_lazy);
 	json_field_bool(o, "whole", &whole);
+	json_field_bool(o, "start", &start);
 	ret->require_lazy = require_lazy;
+	ret->start = start;
 	ret->whole = whole;
 }
 
@@ -244,6 +247,15 @@ static int op_ensure(struct request *q, struct json_object *answer)
 	return 0;
 }
 
+/* A start that needs no layer made, but perhaps bytes that were evicted. */
+static void note_start(const struct request *q, const struct image *image, const struct ensure_how *how)
+{
+	_cleanup_(bytes_free) struct bytes command = {0};
+
+	if (how->start && lazy_requests_command(q->o, image, &command) == 0)
+		first_touch_begin(q->all->context->touches, image, (const char *)command.data);
+}
+
 /* A warm start is answered by the main loop itself: a thread that is made now may wait for a processor longer than
  * this takes. Whatever is not plainly there is a thread's business, which also says why. */
 static bool answer_known(struct request *q, struct json_object *answer)
@@ -271,6 +283,8 @@ static bool answer_known(struct request *q, struct json_object *answer)
 		source_table_get(c->sources, &ref, access, &source) == 0;
 	want.pull = IMAGE_PULL_NEVER;
 	known = known && image_resolve(c, &want, NULL, &image) == 0 && ensure_layers_known(c, image, &how);
+	if (known)
+		note_start(q, image, &how);
 	report_capture(NULL);
 	if (!known)
 		return false;
