@@ -194,7 +194,7 @@ static int put_one(struct layer_store *layer, size_t number, const struct span *
 
 	if (!plain)
 		return -ENOMEM;
-	if (s->digest_of == SPAN_DIGEST_PACKED && !span_decode_verify(s, packed, NULL))
+	if (s->digest_of != SPAN_DIGEST_PLAIN && !span_decode_verify(s, packed, NULL))
 		return -EBADMSG; /* never decoded */
 	outer = report_capture(text); /* what broke them is what broke their digest */
 	r = w->is_before ? span_decode_behind(s, packed, &w->before, plain) : span_decode(s, packed, w->packed, plain);

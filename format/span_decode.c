@@ -21,7 +21,7 @@ struct sink {
 	uint8_t *plain;
 	size_t size, made;
 	uint64_t skip;
-	bool exact; /* a digest of packed bytes says nothing of how many plain ones they are: neither more nor fewer */
+	bool exact; /* a digest of packed bytes says nothing of how many plain ones they are: no more than that */
 	bool over;
 	uint8_t dropped[16384];
 };
@@ -181,7 +181,7 @@ static int decode(const struct span *span, const uint8_t *packed, const uint8_t 
 	if (r < 0)
 		return r;
 	missing = sink->size - sink->made;
-	if (sink->skip || missing >= SPAN_PAGE || (sink->exact && (missing || sink->over)))
+	if (sink->skip || missing >= SPAN_PAGE || sink->over || (span->digest_of != SPAN_DIGEST_PLAIN && missing))
 		return -EBADMSG;
 	memset(plain + sink->made, 0, sink->size - sink->made);
 	return 0;
@@ -201,7 +201,7 @@ bool span_decode_verify(const struct span *span, const uint8_t *packed, const ui
 {
 	struct digest got;
 
-	if (span->digest_of == SPAN_DIGEST_PACKED)
+	if (span->digest_of != SPAN_DIGEST_PLAIN)
 		hash_bytes(packed, (size_t)span->packed_size, &got);
 	else
 		hash_bytes(plain, (size_t)span->size, &got);

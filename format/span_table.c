@@ -77,7 +77,7 @@ static bool checkpoint_is_right(const struct span *s)
 /* Whether the packed range makes sense for the kind, and stays inside what a blob can be. */
 static bool packed_is_right(const struct span *s)
 {
-	if (!checkpoint_is_right(s) || s->digest_of > SPAN_DIGEST_PACKED)
+	if (!checkpoint_is_right(s) || s->digest_of > SPAN_DIGEST_PACKED_LAST)
 		return false;
 	switch (s->kind) {
 	case SPAN_COPY:

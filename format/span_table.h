@@ -34,6 +34,7 @@ enum span_kind {
 enum span_digest {
 	SPAN_DIGEST_PLAIN = 0,	/* of the `size` plain bytes, zeros at the end included */
 	SPAN_DIGEST_PACKED = 1, /* of the packed bytes (SOCI) */
+	SPAN_DIGEST_PACKED_LAST = 2, /* the same, of a layer's last span: behind its plain bytes may come the tar's padding */
 };
 
 struct span {

@@ -76,9 +76,11 @@ static int parse_stored(struct ztoc *z, const struct flatbuffer_vector *blob)
 	    get_size(&t, TAR_ZINFO_SPAN_SIZE, INT64_MAX, &span_size) < 0 ||
 	    get_size(&t, TAR_ZINFO_SIZE, INT64_MAX, &size) < 0)
 		return -EBADMSG;
-	if (span_size == 0 || size != z->size || z->size != z->packed_size ||
+	/* Their reader of tars stops behind the end mark: padding does not count there, but in the spans. */
+	if (span_size == 0 || size != z->packed_size || z->size > size || size > LIMIT_LAYER_FILE_SIZE ||
 	    z->n_spans != size / span_size + (size % span_size != 0))
 		return -EBADMSG;
+	z->size = size;
 	for (size_t i = 0; i < z->n_spans; i++) {
 		struct ztoc_span *s = &z->spans[i];
 

@@ -53,13 +53,13 @@ void ztoc_free(struct ztoc **z);
 
 bool ztoc_is_gzip(const struct ztoc *z);
 uint64_t ztoc_packed_size(const struct ztoc *z); /* of the whole blob */
-uint64_t ztoc_size(const struct ztoc *z);	 /* of the whole tar */
+uint64_t ztoc_size(const struct ztoc *z);	 /* of the whole tar; of gzip without the padding behind its end mark */
 
 size_t ztoc_n_files(const struct ztoc *z);
 /* Files are in the order of the table. What a file says is checked here. */
 int ztoc_file_get(const struct ztoc *z, size_t i, struct ztoc_file *ret);
 int ztoc_record_get(const struct ztoc_file *f, size_t i, struct ztoc_record *ret);
 
-/* Spans cover the tar from 0 to its end, in order. The last one may be empty. */
+/* Spans cover the tar from 0 to its end, in order. The last one may be empty; of gzip it may hold padding besides. */
 size_t ztoc_n_spans(const struct ztoc *z);
 void ztoc_span_get(const struct ztoc *z, size_t i, struct ztoc_span *ret);

@@ -241,7 +241,9 @@ static int add_span(ZSTD_CCtx *zstd, const struct ztoc *z, size_t i, struct span
 			  .packed_off = from.packed_off,
 			  .packed_size = from.packed_size,
 			  .bits = from.bits ? (uint8_t)(8 - from.bits) : 0,
-			  .digest_of = ztoc_is_gzip(z) ? SPAN_DIGEST_PACKED : SPAN_DIGEST_PLAIN,
+			  .digest_of = !ztoc_is_gzip(z)		     ? SPAN_DIGEST_PLAIN :
+				       i + 1 < ztoc_n_spans(z) ? SPAN_DIGEST_PACKED :
+								 SPAN_DIGEST_PACKED_LAST,
 			  .digest = from.digest};
 	if (from.window)
 		r = add_window(zstd, from.window, windows, &s);

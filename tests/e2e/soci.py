@@ -204,7 +204,8 @@ def file_table(m):
 class Ztoc:
     """Of a packed tar. `files` (tables by slot), `points`, `digests` and the numbers may be changed before pack()."""
 
-    def __init__(self, blob, form="gzip", span_size=1 << 20, first_left_out=False):
+    def __init__(self, blob, form="gzip", span_size=1 << 20, first_left_out=False, padding=True):
+        """padding=False: the tar's size as soci-snapshotter has it, whose reader stops behind the end mark."""
         self.blob, self.form, self.span_size, self.first_left_out = blob, form, span_size, first_left_out
         if form == "gzip":
             self.points, self.plain = checkpoints(blob, span_size)
@@ -216,15 +217,18 @@ class Ztoc:
         self.spans = list(zip(starts, ends))
         self.digests = [oci.sha256(blob[a:b]) for a, b in self.spans]
         with tarfile.open(fileobj=io.BytesIO(self.plain), mode="r:", encoding="utf-8", errors="surrogateescape") as t:
-            self.files = [file_table(m) for m in t]
+            members = list(t)
+        self.files = [file_table(m) for m in members]
         self.packed_size, self.size = len(blob), len(self.plain)
+        if not padding:
+            self.size = members[-1].offset_data + (members[-1].size + 511) // 512 * 512 + 1024
 
     def find(self, name):
         return next(f for f in self.files if f[0] == name)
 
     def _checkpoints(self):
         if self.form != "gzip":
-            return flatbuffer({0: ("i", 2), 1: ("q", self.span_size), 2: ("q", self.size)})
+            return flatbuffer({0: ("i", 2), 1: ("q", self.span_size), 2: ("q", self.packed_size)})
         points = self.points[1:] if self.first_left_out else self.points
         return struct.pack("<iq", len(self.points), self.span_size) + b"".join(p.pack() for p in points)
 

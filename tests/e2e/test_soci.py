@@ -53,7 +53,8 @@ def publish(lab, name, layers, version, ztocs, registry=None):
 
 
 KINDS = {"v2-gzip": (2, "gzip", {}), "v2-flushed": (2, "flushed", {}), "v2-members": (2, "members", {}),
-         "v2-uncompressed": (2, "uncompressed", {"span_size": SPAN | 1}), "v2-index": ("2-index", "gzip", {}),
+         "v2-uncompressed": (2, "uncompressed", {"span_size": SPAN | 1}), "v2-padded": (2, "gzip", {"padding": False}),
+         "v2-padded-uncompressed": (2, "uncompressed", {"padding": False}), "v2-index": ("2-index", "gzip", {}),
          "v1-gzip": (1, "gzip", {"first_left_out": True}), "v1-one-span": (1, "gzip", {"span_size": 1 << 30})}
 
 
@@ -91,6 +92,8 @@ class Starts(SociCase):
                 self.assertEqual(self.capture(self.images[kind]), want)
                 self.assertEqual(self.origins(self.images[kind]), ["soci"] * 2)
                 key = "repo-" if kind.startswith("v1") else "toc-"
+                if kind == "v2-padded":
+                    continue  # a shorter layer file
                 with open(self.layer_file(key, "index.erofs"), "rb") as f:
                     self.assertEqual(f.read(), index, "another index than the streamed layer's")
 

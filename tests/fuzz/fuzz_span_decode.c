@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(&skip, data + 2, 2);
 	memcpy(&window, data + 4, 2);
 	s.kind = data[0] & 0x40 ? SPAN_STORED : SPAN_GZIP + data[0] % 3;
-	s.digest_of = data[0] >> 7;
+	s.digest_of = data[0] >> 7 ? SPAN_DIGEST_PACKED + (data[0] >> 6 & 1) : SPAN_DIGEST_PLAIN;
 	s.bits = s.kind == SPAN_GZIP ? data[1] % 8 : 0;
 	s.skip = skip;
 	s.size = (uint64_t)(data[6] + 1) << 8;

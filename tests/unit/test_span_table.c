@@ -139,7 +139,7 @@ static void refuses_hostile_tables(void **state)
 		{32 + 24, 8, {0, 0x10}},
 		{32 + 52, 1, {6}},			 /* no such kind */
 		{32 + 53, 1, {1}},			 /* bits without a checkpoint */
-		{32 + 54, 1, {2}},
+		{32 + 54, 1, {3}},
 		{32 + 32, 8, {1}},			 /* skips in what is stored */
 		{16, 1, {2}},
 		{24, 8, {0, 0, 0, 0, 0, 0, 0, 1}},	 /* a tar larger than the layer file */

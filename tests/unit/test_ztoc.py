@@ -83,6 +83,10 @@ CASES = {
                                   ["ztoc gzip 300 10240"] + SHOWN + GZIP_SPANS),
     "stored": (ztoc(packed=10240, algorithm=2, blob=stored_blob(4096, 10240)),
                ["ztoc stored 10240 10240"] + SHOWN + STORED_SPANS),
+    "stored_padded": (ztoc(packed=10752, algorithm=2, blob=stored_blob(4096, 10752)),
+                      ["ztoc stored 10752 10752"] + SHOWN + STORED_SPANS[:2] + [
+                          "span 8192 2560 8192 2560 0 -1 " + digest(2)]),
+    "stored_beyond_the_end": (ztoc(packed=9728, algorithm=2, blob=stored_blob(4096, 9728)), BAD),
     "last_span_empty": (ztoc(blob=EMPTY_LAST), ["ztoc gzip 300 10240"] + SHOWN + [
         GZIP_SPANS[0], "span 4000 6240 99 101 3 10 " + digest(1), "span 10240 0 200 100 0 14 " + digest(2)]),
     "span_empty": (ztoc(blob=gzip_blob(points=[(10, 0, 0, 0), (100, 0, 3, 5), (200, 8000, 0, 7)])), BAD),
