@@ -2,6 +2,9 @@
 #include "base/rfc3339.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 static int digits(const char **p, const char *end, size_t n, int64_t *ret)
 {
@@ -82,5 +85,25 @@ int rfc3339_parse(const char *text, size_t size, int64_t *ret_seconds, uint32_t 
 		return -EBADMSG;
 	*ret_seconds = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - zone;
 	*ret_nsec = nsec;
+	return 0;
+}
+
+/* No zeros at the end of the fraction. */
+int rfc3339_write(int64_t seconds, uint32_t nsec, char ret[static RFC3339_TEXT_SIZE])
+{
+	time_t t = seconds;
+	size_t n;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900)
+		return -ERANGE;
+	n = (size_t)snprintf(ret, RFC3339_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%09u", (unsigned)(tm.tm_year + 1900) % 10000,
+			     (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100,
+			     (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100, nsec % 1000000000);
+	while (ret[n - 1] == '0')
+		n--;
+	if (ret[n - 1] == '.')
+		n--;
+	strcpy(ret + n, "Z");
 	return 0;
 }

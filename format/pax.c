@@ -25,6 +25,8 @@ static const struct key {
 } keys[] = {
 	{"path", PAX_PATH, TEXT, offsetof(struct pax, path_off)},
 	{"linkpath", PAX_LINK, TEXT, offsetof(struct pax, link_off)},
+	{"uname", PAX_UNAME, TEXT, offsetof(struct pax, uname_off)},
+	{"gname", PAX_GNAME, TEXT, offsetof(struct pax, gname_off)},
 	{"size", PAX_SIZE, NUMBER, offsetof(struct pax, size)},
 	{"uid", PAX_UID, NUMBER, offsetof(struct pax, uid)},
 	{"gid", PAX_GID, NUMBER, offsetof(struct pax, gid)},

@@ -33,12 +33,14 @@ enum pax_key {
 	PAX_SPARSE_BLOCKS = 1 << 10, /* entries of the map */
 	PAX_SPARSE_MAP = 1 << 11,   /* `map` holds the 0.1 form */
 	PAX_SPARSE_PAIRS = 1 << 12, /* `map` holds the 0.0 form */
+	PAX_UNAME = 1 << 13,
+	PAX_GNAME = 1 << 14,
 };
 
 struct pax {
 	uint32_t set;	  /* keys that have a value */
 	uint32_t cleared; /* keys with an empty value: the plain header's counts, not a global one */
-	uint64_t path_off, link_off, sparse_name_off; /* see pax_text() */
+	uint64_t path_off, link_off, uname_off, gname_off, sparse_name_off; /* see pax_text() */
 	uint64_t size, uid, gid;
 	uint64_t sparse_major, sparse_minor, sparse_size, sparse_blocks;
 	int64_t mtime;

@@ -37,7 +37,8 @@ enum state {
 
 struct tar {
 	enum state state;
-	uint64_t pos; /* bytes of the stream taken */
+	uint64_t pos; /* bytes of the stream taken, without what follows the end mark */
+	uint64_t own_off; /* where the headers of the next member start */
 	uint64_t left; /* of the body, or of what is collected */
 	uint32_t pad; /* behind the body, up to a block's edge */
 	bool zero_seen; /* one of the two zero blocks at the end */
@@ -71,6 +72,32 @@ void tar_free(struct tar **t)
 	*t = NULL;
 }
 
+uint64_t tar_end_off(const struct tar *t)
+{
+	return t->pos;
+}
+
+const char *tar_type_name(enum tar_type type)
+{
+	switch (type) {
+	case TAR_FILE:
+		return "reg";
+	case TAR_HARD_LINK:
+		return "hardlink";
+	case TAR_SYMLINK:
+		return "symlink";
+	case TAR_CHARACTER_DEVICE:
+		return "char";
+	case TAR_BLOCK_DEVICE:
+		return "block";
+	case TAR_DIRECTORY:
+		return "dir";
+	case TAR_FIFO:
+		return "fifo";
+	}
+	return "reg";
+}
+
 static int map_fail(struct tar *t, int r)
 {
 	if (r == -ENOMEM)
@@ -98,6 +125,7 @@ static int tell(struct tar *t, uint64_t body_off, uint64_t body_size)
 	struct sparse_map *map = &t->extras.local.map;
 	int r;
 
+	t->member.header_off = t->own_off;
 	t->member.body_off = body_off;
 	if (t->member.sparse) {
 		r = sparse_map_place(map, t->member.size, body_off, body_size);
@@ -245,6 +273,8 @@ static int end_header(struct tar *t, const uint8_t *block)
 	r = tar_header_read(block, &t->header);
 	if (r < 0)
 		return r;
+	if (!t->extras.pending)
+		t->own_off = t->pos - BLOCK;
 	switch (t->header.type) {
 	case 'x':
 	case 'g':

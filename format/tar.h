@@ -44,12 +44,14 @@ struct tar_member {
 	enum tar_type type;
 	const char *path; /* as written, NUL-terminated, without NUL inside */
 	const char *link; /* target of links, "" otherwise */
+	const char *uname, *gname; /* the owners' names, "" when there are none; nothing here depends on them */
 	mode_t mode;	  /* the low 12 bits */
 	uint32_t uid, gid;
 	int64_t mtime;
 	uint32_t mtime_nsec;
 	uint32_t major, minor;
 	uint64_t size;	   /* of the file as read: for a sparse member the expanded size */
+	uint64_t header_off; /* where its own headers start */
 	uint64_t body_off; /* where the body starts (sparse: meaningless) */
 	bool sparse;
 	const struct tar_fragment *fragments; /* sparse only: ascending, not overlapping, inside the file */
@@ -57,6 +59,9 @@ struct tar_member {
 	const struct tar_xattr *xattrs;
 	size_t n_xattrs;
 };
+
+/* As eStargz, zstd:chunked and SOCI call it: "reg", "dir". */
+const char *tar_type_name(enum tar_type type);
 
 struct tar;
 
@@ -71,3 +76,6 @@ int tar_next(struct tar *t, const void *data, size_t size, size_t *ret_used, str
 /* After the last byte of the stream: -EBADMSG when it stopped inside a header or body. A stream
  * without the two zero blocks, at a member's edge, is accepted, as is an empty one. */
 int tar_finish(struct tar *t);
+
+/* How many bytes of what was taken are the tar, its end mark included; padding may follow. */
+uint64_t tar_end_off(const struct tar *t);

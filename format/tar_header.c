@@ -19,6 +19,8 @@ enum {
 	TYPE = 156,
 	LINK = 157,
 	MAGIC = 257,
+	UNAME = 265,
+	GNAME = 297,
 	MAJOR = 329,
 	MINOR = 337,
 	PREFIX = 345,
@@ -140,6 +142,8 @@ int tar_header_read(const uint8_t *block, struct tar_header *ret)
 	h.major = h.minor = 0;
 	read_path(block, &h);
 	copy_text(block + LINK, 100, h.link);
+	copy_text(block + UNAME, h.format == TAR_HEADER_V7 ? 0 : 32, h.uname);
+	copy_text(block + GNAME, h.format == TAR_HEADER_V7 ? 0 : 32, h.gname);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		if (numbers[i].off >= MAJOR && (!device || h.format == TAR_HEADER_V7))
 			continue;

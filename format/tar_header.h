@@ -26,6 +26,7 @@ struct tar_header {
 	char type;	      /* the type flag, as written */
 	char path[155 + 1 + 100 + 1]; /* prefix and name */
 	char link[100 + 1];
+	char uname[32 + 1], gname[32 + 1]; /* "" in v7 */
 	uint64_t size;
 	int64_t mode, uid, gid, mtime;
 	int64_t major, minor; /* 0 unless the type is a device */

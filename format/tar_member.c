@@ -120,6 +120,10 @@ static void read_texts(const struct tar_header *h, const struct tar_extras *x, s
 	m->link = p ? pax_text(p, p->link_off) : h->link;
 	if (x->long_link.size)
 		m->link = (const char *)x->long_link.data;
+	p = pax_choose(&x->local, &x->global, PAX_UNAME);
+	m->uname = p ? pax_text(p, p->uname_off) : h->uname;
+	p = pax_choose(&x->local, &x->global, PAX_GNAME);
+	m->gname = p ? pax_text(p, p->gname_off) : h->gname;
 }
 
 static int read_owner(const struct tar_member *m, const char *what, uint64_t id, uint32_t *ret)

@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/base64.h"
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/limits.h"
+#include "base/rfc3339.h"
 
 void toc_write_free(struct toc_write *w)
 {
@@ -42,18 +42,9 @@ int toc_write_digest(struct json_object *entry, const char *key, const struct di
 
 static int add_time(struct json_object *o, const struct tar_member *m)
 {
-	time_t seconds = m->mtime;
-	char text[64];
-	struct tm tm;
+	char text[RFC3339_TEXT_SIZE];
 
-	if (!gmtime_r(&seconds, &tm) || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900)
-		return -EOPNOTSUPP;
-	snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		 tm.tm_hour, tm.tm_min, tm.tm_sec);
-	if (m->mtime_nsec)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), ".%09u", m->mtime_nsec);
-	strcat(text, "Z");
-	return add_text(o, "modtime", text);
+	return rfc3339_write(m->mtime, m->mtime_nsec, text) < 0 ? -EOPNOTSUPP : add_text(o, "modtime", text);
 }
 
 static int base64(const void *data, size_t size, char **ret)
@@ -86,31 +77,10 @@ static int add_xattrs(struct json_object *o, const struct tar_member *m)
 	return r;
 }
 
-static const char *type_name(enum tar_type type)
-{
-	switch (type) {
-	case TAR_FILE:
-		return "reg";
-	case TAR_HARD_LINK:
-		return "hardlink";
-	case TAR_SYMLINK:
-		return "symlink";
-	case TAR_CHARACTER_DEVICE:
-		return "char";
-	case TAR_BLOCK_DEVICE:
-		return "block";
-	case TAR_DIRECTORY:
-		return "dir";
-	case TAR_FIFO:
-		return "fifo";
-	}
-	return "reg";
-}
-
 int toc_write_begin(const struct tar_member *m, struct json_object **ret)
 {
 	_cleanup_(json_field_free) struct json_object *o = json_object_new_object();
-	int r = o ? add_text(o, "type", type_name(m->type)) : -ENOMEM;
+	int r = o ? add_text(o, "type", tar_type_name(m->type)) : -ENOMEM;
 
 	if (r == 0)
 		r = add_text(o, "name", m->path);

@@ -107,6 +107,76 @@ def flatbuffer(table):
     return w.end()
 
 
+class Table:
+    """Reads a FlatBuffers table, without a schema."""
+
+    def __init__(self, data, at=None):
+        self.data = data
+        self.at = struct.unpack_from("<I", data)[0] if at is None else at
+        self.vtable = self.at - struct.unpack_from("<i", data, self.at)[0]
+        self.slots = (struct.unpack_from("<H", data, self.vtable)[0] - 4) // 2
+
+    def place(self, slot):
+        off = struct.unpack_from("<H", self.data, self.vtable + 4 + 2 * slot)[0] if slot < self.slots else 0
+        return self.at + off if off else None
+
+    def number(self, slot, form, default=0):
+        at = self.place(slot)
+        if at is None:
+            return default
+        assert (at % struct.calcsize(form)) == 0, "a number that is not aligned"
+        return struct.unpack_from("<" + form, self.data, at)[0]
+
+    def target(self, slot):
+        at = self.place(slot)
+        return at and at + struct.unpack_from("<I", self.data, at)[0]
+
+    def table(self, slot):
+        return Table(self.data, self.target(slot))
+
+    def text_at(self, at):
+        n = struct.unpack_from("<I", self.data, at)[0]
+        assert self.data[at + 4 + n] == 0, "a string without its end"
+        return self.data[at + 4:at + 4 + n]
+
+    def text(self, slot):
+        at = self.target(slot)
+        return b"" if at is None else self.text_at(at)
+
+    def offsets(self, slot):
+        """Where the elements of a vector of tables or strings are."""
+        at = self.target(slot)
+        if at is None:
+            return []
+        places = range(at + 4, at + 4 + 4 * struct.unpack_from("<I", self.data, at)[0], 4)
+        return [p + struct.unpack_from("<I", self.data, p)[0] for p in places]
+
+
+class ReadZtoc:
+    """What a zTOC says, for comparison with a Ztoc's."""
+
+    def __init__(self, data):
+        root = Table(data)
+        toc, compression = root.table(4), root.table(5)
+        self.version, self.tool = root.text(0), root.text(1)
+        self.packed_size, self.size = root.number(2, "q"), root.number(3, "q")
+        self.form = {1: "gzip", 2: "none"}[compression.number(0, "b", 1)]
+        self.max_span = compression.number(1, "i")
+        self.digests = [compression.text_at(at).decode() for at in compression.offsets(2)]
+        self.checkpoints = root.text_at(compression.target(3)) if self.form == "gzip" else None
+        if self.form == "none":
+            zinfo = Table(bytes(data[compression.target(3) + 4:]))
+            self.stored = [zinfo.number(0, "i"), zinfo.number(1, "q"), zinfo.number(2, "q")]
+        self.files = [self.file(Table(data, at)) for at in toc.offsets(0)]
+
+    @staticmethod
+    def file(t):
+        numbers = {2: "q", 3: "q", 5: "q", 6: "I", 7: "I", 11: "q", 12: "q"}
+        f = {slot: t.number(slot, numbers[slot]) if slot in numbers else t.text(slot) for slot in range(13)}
+        f[13] = {Table(t.data, at).text(0): Table(t.data, at).text(1) for at in t.offsets(13)}
+        return f
+
+
 # --- checkpoints ---
 
 class ZStream(ctypes.Structure):
@@ -217,14 +287,25 @@ class Ztoc:
         self.spans = list(zip(starts, ends))
         self.digests = [oci.sha256(blob[a:b]) for a, b in self.spans]
         with tarfile.open(fileobj=io.BytesIO(self.plain), mode="r:", encoding="utf-8", errors="surrogateescape") as t:
-            members = list(t)
-        self.files = [file_table(m) for m in members]
-        self.packed_size, self.size = len(blob), len(self.plain)
-        if not padding:
-            self.size = members[-1].offset_data + (members[-1].size + 511) // 512 * 512 + 1024
+            self.members = list(t)
+        self.files = [file_table(m) for m in self.members]
+        self.packed_size, self.size = len(blob), len(self.plain) if padding else min(self.end() + 1024, len(self.plain))
+
+    def end(self):
+        """Of the last member, where the end mark begins."""
+        return max((m.offset_data + (m.size + 511) // 512 * 512 for m in self.members), default=0)
 
     def find(self, name):
         return next(f for f in self.files if f[0] == name)
+
+    def shown(self):
+        """The files as ReadZtoc has them. Of the pax records only xattrs count for a reader."""
+        def text(v):
+            return v.encode("utf-8", "surrogateescape") if isinstance(v, str) else v
+        for f in self.files:
+            shown = {slot: v[1] if isinstance(v, tuple) else text(v) for slot, v in f.items() if slot != 13}
+            shown[13] = {text(x[0]): text(x[1]) for x in f.get(13, []) if x[0].startswith("SCHILY.xattr.")}
+            yield shown
 
     def _checkpoints(self):
         if self.form != "gzip":
