@@ -18,10 +18,10 @@
 #include "base/report.h"
 #include "cache/artifacts.h"
 #include "cache/blob_store.h"
+#include "fetch/artifact_push.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/image_referrers.h"
 #include "fetch/lazy.h"
-#include "fetch/layout_put.h"
 #include "fetch/push.h"
 #include "fetch/referrers.h"
 #include "fetch/way_back.h"
@@ -264,22 +264,10 @@ static int keep_packs(struct made *m)
 	return r;
 }
 
-/* As the manifest itself says; those that say nothing are OCI's. */
-static void take_type(const struct bytes *manifest, struct lazy_artifact *a)
-{
-	_cleanup_(json_field_free) struct json_object *o = NULL;
-	const char *type = media_type_text(MEDIA_MANIFEST);
-
-	if (json_field_parse(manifest->data, manifest->size, &o) == 0)
-		json_field_string(o, "mediaType", &type);
-	if (strlen(type) < sizeof(a->subject_type))
-		strcpy(a->subject_type, type);
-}
-
 static int begin(struct made *m)
 {
 	struct lazy_artifact *a = m->artifact = calloc(1, sizeof(*a));
-	_cleanup_(bytes_free) struct bytes manifest = {0};
+	_cleanup_(artifact_push_subject_free) struct artifact_subject subject = {0};
 	_cleanup_(referrers_free) struct referrers *list = NULL;
 	char text[REPORT_TEXT_SIZE], *outer;
 	int r;
@@ -290,12 +278,12 @@ static int begin(struct made *m)
 	a->packs = calloc(LIMIT_PACKS, sizeof(*a->packs));
 	if (!a->layers || !a->packs)
 		return -ENOMEM;
-	r = blob_store_get(m->context->store, &m->image->name.manifest, LIMIT_MANIFEST_SIZE, &manifest);
+	r = artifact_push_subject(m->context->store, m->image, &subject);
 	if (r < 0)
-		return r == -ENOENT ? fail(ENOENT, "the image's manifest is gone from the store; try again") : r;
-	a->subject = m->image->name.manifest;
-	a->subject_size = manifest.size;
-	take_type(&manifest, a);
+		return r;
+	a->subject = subject.digest;
+	a->subject_size = subject.size;
+	strcpy(a->subject_type, subject.type);
 	outer = report_capture(text); /* a broken one is replaced */
 	r = image_referrers_get(m->source, &a->subject, &list);
 	if (r == 0)
@@ -336,29 +324,11 @@ static int settle_created(struct made *m, struct bytes *ret)
 	return lazy_artifact_build(a, ret);
 }
 
-static int push_one(struct made *m, struct source *to, const struct lazy_artifact_blob *blob, uint64_t *sent)
-{
-	_cleanup_(bytes_free) struct bytes b = {0};
-	bool was_sent = false;
-	int r;
-
-	if (blob->digest.algorithm == DIGEST_NONE)
-		return 0;
-	r = blob_store_get(m->context->store, &blob->digest, SIZE_MAX, &b);
-	if (r == -ENOENT)
-		return 0; /* a pack of the artifact so far: it is there */
-	if (r == 0)
-		r = push_blob(to, &blob->digest, &(struct transport_upload){.data = b.data, .size = b.size, .fd = -1}, NULL,
-			      &was_sent);
-	if (was_sent)
-		*sent += b.size;
-	return r;
-}
-
 /* Blobs first, the manifest that names them last. */
-static int push(struct made *m, struct source *to, const struct bytes *manifest, uint64_t *sent)
+static int push_to(struct made *m, struct source *to, const struct bytes *manifest, uint64_t *sent)
 {
 	const struct lazy_artifact *a = m->artifact;
+	const struct store *s = m->context->store;
 	struct digest digest;
 	int r;
 
@@ -368,28 +338,23 @@ static int push(struct made *m, struct source *to, const struct bytes *manifest,
 			      .data = LAZY_ARTIFACT_CONFIG, .size = strlen(LAZY_ARTIFACT_CONFIG), .fd = -1},
 		      NULL, NULL);
 	for (size_t i = 0; r == 0 && i < a->n_layers; i++) {
-		r = push_one(m, to, &a->layers[i].index, sent);
+		r = artifact_push_blob(s, to, &a->layers[i].index.digest, sent);
 		if (r == 0)
-			r = push_one(m, to, &a->layers[i].spans, sent);
+			r = artifact_push_blob(s, to, &a->layers[i].spans.digest, sent);
 		if (r == 0)
-			r = push_one(m, to, &a->layers[i].windows, sent);
+			r = artifact_push_blob(s, to, &a->layers[i].windows.digest, sent);
 	}
 	for (size_t i = 0; r == 0 && i < a->n_packs; i++)
-		r = push_one(m, to, &a->packs[i].blob, sent);
+		r = artifact_push_blob(s, to, &a->packs[i].blob.digest, sent);
 	return r < 0 ? r : referrers_push(to, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
 }
 
-static int push_to_layout(struct made *m, const struct bytes *manifest, uint64_t *sent, struct json_object *answer)
+static int push(struct made *m, const struct bytes *manifest, uint64_t *sent, struct json_object *answer)
 {
-	_cleanup_(source_free) struct source *to = NULL;
-	struct reference ref;
-	int r = layout_put_stage(m->context->store, &ref);
+	_cleanup_(source_free) struct source *own = NULL;
+	int r = artifact_push_open(m->context, m->source, answer, &own);
 
-	if (r < 0)
-		return r;
-	json_object_object_add(answer, "staged", json_object_new_string(ref.path));
-	r = source_open(m->context->transport, &ref, NULL, &to);
-	return r < 0 ? r : push(m, to, manifest, sent);
+	return r < 0 ? r : push_to(m, own ? own : m->source, manifest, sent);
 }
 
 static void drop_blob(const struct store *s, const struct lazy_artifact_blob *b)
@@ -460,8 +425,7 @@ int lazy_index(struct context *c, struct source *source, const struct image *ima
 		return r;
 	hash_bytes(manifest.data, manifest.size, &digest);
 	if (how->push && !digest_equal(&digest, &m.before_digest))
-		r = source_layout(source) ? push_to_layout(&m, &manifest, &sent, answer)
-					  : push(&m, source, &manifest, &sent);
+		r = push(&m, &manifest, &sent, answer);
 	drop_blobs(&m);
 	if (r < 0)
 		return r;
