@@ -26,9 +26,14 @@
 struct index_options {
 	struct ensure_options ensure;
 	bool push, record, add_record;
-	const char *seconds_text;
+	const char *seconds_text, *format;
 	int seconds; /* 0: until the command ends */
 };
+
+static bool is_soci(const struct index_options *o)
+{
+	return o->format && strcmp(o->format, "soci") == 0;
+}
 
 static int check(struct index_options *o)
 {
@@ -40,6 +45,10 @@ static int check(struct index_options *o)
 		if (!o->push)
 			return fail(EINVAL, "index: --add-record adds to what is published: it needs --push");
 	}
+	if (o->format && strcmp(o->format, "lazyrun") != 0 && strcmp(o->format, "soci") != 0)
+		return fail(EINVAL, "index: --format %s: it is lazyrun or soci", o->format);
+	if (is_soci(o) && o->record)
+		return fail(EINVAL, "index: a SOCI index holds no start packs: --record goes with --format lazyrun");
 	if (o->ensure.command[0] && !o->record)
 		return fail(EINVAL, "index: '%s' is one argument too many; a command to record stands behind --record --",
 			    o->ensure.command[0]);
@@ -69,6 +78,8 @@ static int make_request(const struct index_options *o, const char *op, struct js
 	json_object_object_add(q, "reference", json_object_new_string(reference_text(&ref, text)));
 	if (o->ensure.platform)
 		json_object_object_add(q, "platform", json_object_new_string(o->ensure.platform));
+	if (is_soci(o))
+		json_object_object_add(q, "format", json_object_new_string(o->format));
 	json_object_object_add(q, "push", json_object_new_boolean(o->push));
 	json_object_object_add(q, "record", json_object_new_boolean(o->record));
 	json_object_object_add(q, "add_record", json_object_new_boolean(o->add_record));
@@ -178,6 +189,17 @@ static uint64_t number(struct json_object *o, const char *key)
 	return n;
 }
 
+static void say_notes(struct json_object *answer)
+{
+	struct json_object *list;
+	size_t n;
+
+	if (json_field_array(answer, "notes", &list, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		report_note("%s", json_object_get_string(json_object_array_get_idx(list, i)));
+}
+
 static void print(const struct index_options *o, struct json_object *answer)
 {
 	uint64_t image = number(answer, "image_size"), pack = number(answer, "pack_size"), sum;
@@ -192,7 +214,12 @@ static void print(const struct index_options *o, struct json_object *answer)
 		return;
 	}
 	sum = number(answer, "index_size") + number(answer, "spans_size") + number(answer, "windows_size");
-	printf("%s: artifact %s%s\n", o->ensure.image, artifact, pushed ? ", pushed" : "");
+	printf("%s: %s %s%s\n", o->ensure.image, is_soci(o) ? "SOCI index" : "artifact", artifact, pushed ? ", pushed" : "");
+	if (is_soci(o)) {
+		printf("  %" PRIu64 " layers: zTOCs %s: %.2f %% of the image\n", number(answer, "layers"),
+		       human_bytes(sum, a), image ? (double)sum * 100 / (double)image : 0.0);
+		return;
+	}
 	printf("  %" PRIu64 " layers: indexes %s, spans %s, windows %s: %.2f %% of the image\n", number(answer, "layers"),
 	       human_bytes(number(answer, "index_size"), a), human_bytes(number(answer, "spans_size"), b),
 	       human_bytes(number(answer, "windows_size"), d), image ? (double)sum * 100 / (double)image : 0.0);
@@ -218,6 +245,7 @@ static int run(const struct index_options *o)
 		r = staged_move(s, answer, image->reference.path);
 	if (r < 0)
 		return r;
+	say_notes(answer);
 	print(o, answer);
 	return 0;
 }
@@ -225,17 +253,18 @@ static int run(const struct index_options *o)
 int cmd_index(int argc, char **argv)
 {
 	struct index_options o = {.ensure = {.lines = true}};
-	struct option_spec specs[ENSURE_N_OPTIONS + 5] = {
+	struct option_spec specs[ENSURE_N_OPTIONS + 6] = {
 		{"push", 0, OPTION_FLAG, &o.push, NULL, "put the artifact beside the image, where every lazyrun finds it"},
 		{"record", 0, OPTION_FLAG, &o.record, NULL, "run the command behind -- (or the image's own) for a start pack"},
 		{"add-record", 0, OPTION_FLAG, &o.add_record, NULL, "with --push: one start pack more for the present artifact"},
+		{"format", 0, OPTION_TEXT, &o.format, "FORMAT", "lazyrun (the default), or soci: an index for soci-snapshotter"},
 		{"seconds", 0, OPTION_TEXT, &o.seconds_text, "N", "record so long, then end the command: for servers"},
 	};
 	const struct option_rules rules = {.command = "index", .specs = specs, .min_operands = 1, .max_operands = -1};
 	struct options_result result;
 	int r;
 
-	ensure_option_specs(&o.ensure, specs + 4);
+	ensure_option_specs(&o.ensure, specs + 5);
 	r = command_options(&rules, argc, argv, &result);
 	if (r != 0)
 		return r < 0 ? r : 0;

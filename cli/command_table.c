@@ -41,7 +41,8 @@ static const struct command commands[] = {
 	{"index", COMMAND_IMAGE, "[FLAGS] IMAGE [-- CMD...]", "make an image lazy without changing it: an artifact beside it",
 	 "lazyrun index --push registry.lan/app\n"
 	 "lazyrun index --push --record registry.lan/py -- python3 -c 'import numpy'\n"
-	 "lazyrun index --push --add-record --seconds 5 registry.lan/redis -- redis-server"},
+	 "lazyrun index --push --add-record --seconds 5 registry.lan/redis -- redis-server\n"
+	 "lazyrun index --push --format soci registry.lan/app"},
 	{"convert", COMMAND_IMAGE, "[FLAGS] --to FORMAT IMAGE DESTINATION", "write an image anew, its layers readable in their middle",
 	 "lazyrun convert --to zstd:chunked registry.lan/app registry.lan/app:chunked\n"
 	 "lazyrun convert --to estargz debian oci:./layout:debian"},

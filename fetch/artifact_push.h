@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include "base/limits.h"
+
 #include "fetch/context.h"
 #include "fetch/image.h"
 #include "fetch/source.h"
@@ -16,7 +18,7 @@
 struct artifact_subject {
 	struct digest digest;
 	uint64_t size;
-	char type[128];
+	char type[LIMIT_MEDIA_TYPE_SIZE + 1];
 	struct bytes manifest;
 };
 int artifact_push_subject(const struct store *s, const struct image *i, struct artifact_subject *ret);

@@ -9,25 +9,24 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/json_field.h"
-#include "base/message.h"
 #include "base/report.h"
 #include "cache/blob_store.h"
 #include "fetch/image.h"
 #include "fetch/layout_put.h"
 #include "fetch/push.h"
+#include "fetch/tell.h"
 #include "format/chunk_pack.h"
+#include "format/manifest_write.h"
 
 #define PIECE (256u << 10)
-#define TELL_MS 1000
 #define GITHUB "io.github.containers.zstd-chunked."
 
 struct convert {
 	struct context *context;
-	uint32_t connection;
+	struct tell tell;
 	struct image *image;
 	struct source *to;
 	struct source *staged; /* a layout in the store, in place of the user's */
@@ -36,7 +35,6 @@ struct convert {
 	struct chunk_packed *layers;
 	size_t n_without_table;
 	uint64_t size;
-	int64_t told;
 	size_t at; /* the layer at hand */
 };
 
@@ -45,22 +43,6 @@ static void convert_free(struct convert *v)
 	image_free(&v->image);
 	source_free(&v->staged);
 	free(v->layers);
-}
-
-/* A command that hears nothing takes the server for dead. */
-static void tell(struct convert *v)
-{
-	struct message_head head = {.kind = MESSAGE_REPLY, .connection = v->connection};
-	_cleanup_(json_field_free) struct json_object *o = NULL;
-
-	if (clock_ms() - v->told < TELL_MS)
-		return;
-	v->told = clock_ms();
-	o = json_object_new_object();
-	json_object_object_add(o, "event", json_object_new_string("convert"));
-	json_object_object_add(o, "layer", json_object_new_int64((int64_t)v->at));
-	json_object_object_add(o, "layers", json_object_new_int64((int64_t)v->image->n_layers));
-	message_send(v->context->setup->command_fd, &head, o, 1000);
 }
 
 /* The tar's next bytes: they belong to what is known so far, then perhaps a member begins. */
@@ -97,7 +79,7 @@ static int pack_tar(struct convert *v, struct layer_store *layer, bool with_tabl
 	for (uint64_t off = 0; r == 0 && off < size; off += PIECE) {
 		size_t n = size - off < PIECE ? (size_t)(size - off) : PIECE;
 
-		tell(v);
+		tell_progress(&v->tell, v->at, v->image->n_layers);
 		r = layer_store_read(layer, piece, n, off);
 		if (r == -EAGAIN)
 			return fail(EAGAIN, "bytes of layer %s were evicted meanwhile; try again", layer_store_key(layer));
@@ -164,16 +146,6 @@ static struct json_object *annotations(const struct convert *v, const struct chu
 	return o;
 }
 
-static struct json_object *descriptor(const char *type, const struct digest *digest, uint64_t size)
-{
-	struct json_object *o = json_object_new_object();
-
-	add_text(o, "mediaType", type);
-	add_digest(o, "digest", digest);
-	json_object_object_add(o, "size", json_object_new_int64((int64_t)size));
-	return o;
-}
-
 static int push_json(struct convert *v, struct json_object *o, struct digest *ret_digest, uint64_t *ret_size)
 {
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -223,11 +195,11 @@ static int push_all(struct convert *v, struct digest *ret)
 	json_object_object_add(o, "schemaVersion", json_object_new_int(2));
 	add_text(o, "mediaType", media_type_text(MEDIA_MANIFEST));
 	if (r == 0)
-		json_object_object_add(o, "config", descriptor(media_type_text(MEDIA_CONFIG), &config, size));
+		json_object_object_add(o, "config", manifest_write_descriptor(media_type_text(MEDIA_CONFIG), &config, size));
 	json_object_object_add(o, "layers", layers);
 	for (size_t i = 0; r == 0 && i < v->image->n_layers; i++) {
 		const struct chunk_packed *l = &v->layers[i];
-		struct json_object *d = descriptor(type, &l->digest, l->size);
+		struct json_object *d = manifest_write_descriptor(type, &l->digest, l->size);
 
 		if (l->toc_plain.algorithm != DIGEST_NONE)
 			json_object_object_add(d, "annotations", annotations(v, l));
@@ -283,7 +255,7 @@ static int begin(struct convert *v, struct json_object *o, struct json_object *a
 
 int convert_image(struct context *c, uint32_t connection, struct json_object *o, struct json_object *answer)
 {
-	_cleanup_(convert_free) struct convert v = {.context = c, .connection = connection};
+	_cleanup_(convert_free) struct convert v = {.context = c, .tell = {c, connection, "convert", 0}};
 	struct digest manifest;
 	int r = begin(&v, o, answer);
 

@@ -17,8 +17,6 @@
 #include "fetch/soci.h"
 #include "fetch/soci_layer.h"
 
-#define SOCI_SMALL (10u << 20) /* packed: what soci-snapshotter leaves out unless it is told otherwise */
-
 void index_sources_free(struct index_sources *s)
 {
 	lazy_artifact_free(&s->artifact);
@@ -198,7 +196,7 @@ int index_sources_make(const struct index_sources *s, const struct image_layer *
 
 bool index_sources_leave_out(const struct index_sources *s, const struct image_layer *l)
 {
-	return l->blob.size <= ENSURE_LAYERS_SMALL || (s->soci && l->blob.size <= SOCI_SMALL);
+	return l->blob.size <= ENSURE_LAYERS_SMALL || (s->soci && l->blob.size < SOCI_INDEX_SMALL);
 }
 
 const char *index_sources_why_not(const struct index_sources *s)

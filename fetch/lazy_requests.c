@@ -1,8 +1,9 @@
-/* Requests become calls of lazy_record and lazy_index. */
+/* Requests become calls of lazy_record, lazy_index and soci_write. */
 #include "fetch/lazy_requests.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fd.h"
 #include "base/json_field.h"
@@ -10,6 +11,7 @@
 #include "fetch/lazy_index.h"
 #include "fetch/lazy_record.h"
 #include "fetch/requests.h"
+#include "fetch/soci_write.h"
 #include "format/lazy_artifact.h"
 
 /* What will run, as image_container.c puts it together: --entrypoint replaces the image's and drops its CMD. */
@@ -62,17 +64,20 @@ int lazy_requests_record_end(struct context *c)
 	return r == -ENODATA ? 0 : r;
 }
 
-int lazy_requests_index(struct context *c, struct source *source, struct json_object *o, struct json_object *answer)
+int lazy_requests_index(struct context *c, uint32_t connection, struct source *source, struct json_object *o,
+			struct json_object *answer)
 {
 	_cleanup_(image_free) struct image *image = NULL;
 	_cleanup_(bytes_free) struct bytes touched = {0}, command = {0};
 	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_WHOLE};
 	struct lazy_index_how how = {0};
+	const char *format = "";
 	struct reference ref;
 	int push = 0, record = 0, add = 0, r = requests_reference(o, &ref);
 
 	want.ref = &ref;
 	json_field_string(o, "platform", &want.platform);
+	json_field_string(o, "format", &format);
 	json_field_bool(o, "push", &push);
 	json_field_bool(o, "record", &record);
 	json_field_bool(o, "add_record", &add);
@@ -83,6 +88,8 @@ int lazy_requests_index(struct context *c, struct source *source, struct json_ob
 	}
 	if (r == 0)
 		r = image_resolve(c, &want, NULL, &image);
+	if (r == 0 && strcmp(format, "soci") == 0)
+		return soci_write(c, source, image, &(struct soci_write_how){connection, push}, answer);
 	if (r == 0)
 		r = lazy_requests_command(o, image, &command);
 	if (r < 0)

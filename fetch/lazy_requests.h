@@ -16,4 +16,5 @@ int lazy_requests_command(struct json_object *o, const struct image *image, stru
 
 int lazy_requests_record(struct context *c, struct json_object *o);
 int lazy_requests_record_end(struct context *c);
-int lazy_requests_index(struct context *c, struct source *source, struct json_object *o, struct json_object *answer);
+int lazy_requests_index(struct context *c, uint32_t connection, struct source *source, struct json_object *o,
+			struct json_object *answer);

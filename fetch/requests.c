@@ -305,7 +305,7 @@ static int op_index(struct request *q, struct json_object *answer)
 	if (r < 0)
 		return r;
 	set_waiting_for(q, source_name(source));
-	return lazy_requests_index(q->all->context, source, q->o, answer);
+	return lazy_requests_index(q->all->context, q->head.connection, source, q->o, answer);
 }
 
 static int op_status(const struct request *q, struct json_object *answer)

@@ -14,7 +14,6 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "cache/have_synced.h"
-#include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
 #include "fetch/stream.h"
 #include "format/span_maker.h"
@@ -65,8 +64,7 @@ static int open_in_layout(struct context *c, const char *key, const struct layer
 	return fd < 0 ? -ENOENT : fd;
 }
 
-/* -ENOENT: they are not here. */
-static int open_packed(struct context *c, const char *key, const struct layer_blob *blob)
+int way_back_open_packed(struct context *c, const char *key, const struct layer_blob *blob)
 {
 	char text[REPORT_TEXT_SIZE], name[STREAM_PART_SIZE], *outer;
 	_cleanup_(fd_close) int fd = -1;
@@ -163,7 +161,7 @@ int way_back_make(struct context *c, const struct layer_store *layer, const atom
 
 	if (way_back_is_there(layer) || layer_blob_get(c->store, key, &blob) < 0)
 		return 0;
-	fd = open_packed(c, key, &blob);
+	fd = way_back_open_packed(c, key, &blob);
 	if (fd < 0)
 		return 0;
 	r = make(layer, fd, blob.size, stop, &m);

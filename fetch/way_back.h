@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "cache/layer_blob.h"
 #include "cache/layer_store.h"
 #include "fetch/context.h"
 
@@ -22,6 +23,9 @@ bool way_back_is_there(const struct layer_store *layer);
 
 /* Whether a file of this name in the store's tmp is what a layer's way back is still to be made from, and which layer's. */
 bool way_back_waits_for(struct context *c, const char *part, char ret_key[static LAYER_KEY_SIZE]);
+
+/* The layer's packed bytes, a descriptor that is the caller's. -ENOENT: they are not here (any more). */
+int way_back_open_packed(struct context *c, const char *key, const struct layer_blob *blob);
 
 /* Makes it where it is missing: 1, the caller gets the layer anew from the layer table. Ends early with 0 when
  * `stop` (may be NULL) turns true. */

@@ -12,9 +12,9 @@
 #include "base/fd.h"
 #include "base/json_field.h"
 #include "base/report.h"
+#include "format/manifest_write.h"
 #include "format/pack.h"
 
-#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
 #define KEY_LAYER "vnd.lazyrun.layer"
 #define KEY_COMMAND "vnd.lazyrun.pack.command"
@@ -151,7 +151,7 @@ static int add_blob(struct lazy_artifact *a, const struct json_object *o)
 static int get_subject(const struct json_object *o, struct lazy_artifact *a)
 {
 	struct json_object *subject;
-	const char *type = MANIFEST_TYPE;
+	const char *type = MANIFEST_WRITE_TYPE;
 
 	if (json_field_object(o, "subject", &subject) < 0 || get_digest(subject, "digest", &a->subject) < 0 ||
 	    json_field_u64(subject, "size", &a->subject_size) < 0 ||
@@ -229,29 +229,6 @@ int lazy_artifact_parse(const void *data, size_t size, const char *name, struct 
 	return 0;
 }
 
-static struct json_object *descriptor(const char *type, const struct digest *d, uint64_t size)
-{
-	struct json_object *o = json_object_new_object();
-	char text[DIGEST_TEXT_MAX];
-
-	json_object_object_add(o, "mediaType", json_object_new_string(type));
-	json_object_object_add(o, "digest", json_object_new_string(digest_text(d, text)));
-	json_object_object_add(o, "size", json_object_new_uint64(size));
-	return o;
-}
-
-static struct json_object *annotate(struct json_object *o, const char *key, const char *value)
-{
-	struct json_object *annotations = json_object_object_get(o, "annotations");
-
-	if (!annotations) {
-		annotations = json_object_new_object();
-		json_object_object_add(o, "annotations", annotations);
-	}
-	json_object_object_add(annotations, key, json_object_new_string(value));
-	return o;
-}
-
 static void add_layer_blobs(struct json_object *blobs, const struct lazy_artifact_layer *l)
 {
 	const struct {
@@ -265,20 +242,20 @@ static void add_layer_blobs(struct json_object *blobs, const struct lazy_artifac
 	digest_text(&l->layer, text);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (parts[i].blob->digest.algorithm != DIGEST_NONE)
-			json_object_array_add(blobs, annotate(descriptor(parts[i].type, &parts[i].blob->digest,
+			json_object_array_add(blobs, manifest_write_annotate(manifest_write_descriptor(parts[i].type, &parts[i].blob->digest,
 									 parts[i].blob->size),
 							      KEY_LAYER, text));
 }
 
 static void add_pack_blob(struct json_object *blobs, const struct lazy_artifact_pack *p)
 {
-	struct json_object *o = descriptor(LAZY_ARTIFACT_PACK_TYPE, &p->blob.digest, p->blob.size);
+	struct json_object *o = manifest_write_descriptor(LAZY_ARTIFACT_PACK_TYPE, &p->blob.digest, p->blob.size);
 	char text[DIGEST_TEXT_MAX], size[24];
 
 	snprintf(size, sizeof(size), "%" PRIu64, p->head_size);
-	annotate(o, KEY_COMMAND, p->command);
-	annotate(o, KEY_HEAD, digest_text(&p->head, text));
-	annotate(o, KEY_HEAD_SIZE, size);
+	manifest_write_annotate(o, KEY_COMMAND, p->command);
+	manifest_write_annotate(o, KEY_HEAD, digest_text(&p->head, text));
+	manifest_write_annotate(o, KEY_HEAD_SIZE, size);
 	json_object_array_add(blobs, o);
 }
 
@@ -287,22 +264,20 @@ int lazy_artifact_build(const struct lazy_artifact *a, struct bytes *ret)
 	_cleanup_(json_field_free) struct json_object *o = json_object_new_object();
 	struct json_object *blobs = json_object_new_array();
 	struct digest config = {0};
-	const char *text;
 
 	digest_parse(LAZY_ARTIFACT_CONFIG_DIGEST, strlen(LAZY_ARTIFACT_CONFIG_DIGEST), &config);
 	json_object_object_add(o, "schemaVersion", json_object_new_int(2));
-	json_object_object_add(o, "mediaType", json_object_new_string(MANIFEST_TYPE));
+	json_object_object_add(o, "mediaType", json_object_new_string(MANIFEST_WRITE_TYPE));
 	json_object_object_add(o, "artifactType", json_object_new_string(LAZY_ARTIFACT_TYPE));
-	json_object_object_add(o, "config", descriptor(EMPTY_TYPE, &config, strlen(LAZY_ARTIFACT_CONFIG)));
+	json_object_object_add(o, "config", manifest_write_descriptor(EMPTY_TYPE, &config, strlen(LAZY_ARTIFACT_CONFIG)));
 	json_object_object_add(o, "layers", blobs);
 	for (size_t i = 0; i < a->n_layers; i++)
 		add_layer_blobs(blobs, &a->layers[i]);
 	for (size_t i = 0; i < a->n_packs; i++)
 		add_pack_blob(blobs, &a->packs[i]);
-	json_object_object_add(o, "subject", descriptor(a->subject_type, &a->subject, a->subject_size));
-	annotate(o, LAZY_ARTIFACT_CREATED, a->created);
-	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	return text ? bytes_append(ret, text, strlen(text)) : -ENOMEM;
+	json_object_object_add(o, "subject", manifest_write_descriptor(a->subject_type, &a->subject, a->subject_size));
+	manifest_write_annotate(o, LAZY_ARTIFACT_CREATED, a->created);
+	return manifest_write_text(o, ret);
 }
 
 const struct lazy_artifact_layer *lazy_artifact_layer(const struct lazy_artifact *a, const struct digest *layer)

@@ -2,17 +2,25 @@
 #include "format/soci_index.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json_object.h>
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/json_field.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "format/manifest_write.h"
 
 #define KEY_LAYER "com.amazon.soci.image-layer-digest"
+#define KEY_LAYER_TYPE "com.amazon.soci.image-layer-mediaType"
+#define KEY_SPAN_SIZE "com.amazon.soci.span-size"
+#define KEY_TOOL "com.amazon.soci.build-tool-identifier"
+#define CONFIG "{}"
 
 void soci_index_free(struct soci_index **i)
 {
@@ -125,4 +133,58 @@ const struct soci_index_layer *soci_index_layer(const struct soci_index *i, cons
 		if (digest_equal(&i->layers[k].layer, layer))
 			return &i->layers[k];
 	return NULL;
+}
+
+/* As the image's manifest has it. */
+static const char *layer_type(const struct json_object *manifest, const struct digest *layer)
+{
+	const char *type = "";
+	struct json_object *layers;
+	struct digest digest;
+	size_t n = 0;
+
+	if (json_field_array(manifest, "layers", &layers, &n) < 0)
+		return type;
+	for (size_t i = 0; i < n; i++) {
+		const struct json_object *o = json_object_array_get_idx(layers, i);
+
+		if (get_digest(o, "digest", &digest) == 0 && digest_equal(&digest, layer))
+			json_field_string(o, "mediaType", &type);
+	}
+	return type;
+}
+
+static struct json_object *ztoc_descriptor(const struct json_object *manifest, const struct soci_index_layer *l,
+					   uint64_t span_size)
+{
+	struct json_object *o = manifest_write_descriptor(SOCI_INDEX_ZTOC_TYPE, &l->ztoc, l->ztoc_size);
+	char text[DIGEST_TEXT_MAX], number[24];
+
+	snprintf(number, sizeof(number), "%" PRIu64, span_size);
+	manifest_write_annotate(o, KEY_LAYER, digest_text(&l->layer, text));
+	manifest_write_annotate(o, KEY_LAYER_TYPE, layer_type(manifest, &l->layer));
+	return manifest_write_annotate(o, KEY_SPAN_SIZE, number);
+}
+
+/* The config's type says what it is, as in those that soci-snapshotter writes. */
+int soci_index_build(const struct bytes *manifest, const char *type, const char *tool,
+		     const struct soci_index_layer *layers, size_t n, uint64_t span_size, struct bytes *ret)
+{
+	_cleanup_(json_field_free) struct json_object *o = json_object_new_object(), *image = NULL;
+	struct json_object *list = json_object_new_array();
+	struct digest digest;
+
+	hash_bytes(CONFIG, strlen(CONFIG), &digest);
+	json_object_object_add(o, "schemaVersion", json_object_new_int(2));
+	json_object_object_add(o, "mediaType", json_object_new_string(MANIFEST_WRITE_TYPE));
+	json_object_object_add(o, "config", manifest_write_descriptor(SOCI_INDEX_TYPE_1, &digest, strlen(CONFIG)));
+	json_object_object_add(o, "layers", list);
+	if (json_field_parse(manifest->data, manifest->size, &image) < 0)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(list, ztoc_descriptor(image, &layers[i], span_size));
+	hash_bytes(manifest->data, manifest->size, &digest);
+	json_object_object_add(o, "subject", manifest_write_descriptor(type, &digest, manifest->size));
+	manifest_write_annotate(o, KEY_TOOL, tool);
+	return manifest_write_text(o, ret);
 }

@@ -14,11 +14,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/digest.h"
 
 #define SOCI_INDEX_TYPE_1 "application/vnd.amazon.soci.index.v1+json"
 #define SOCI_INDEX_TYPE_2 "application/vnd.amazon.soci.index.v2+json"
 #define SOCI_INDEX_ZTOC_TYPE "application/octet-stream"
+#define SOCI_INDEX_SMALL (10u << 20) /* packed: smaller layers are left out, unless soci-snapshotter is told otherwise */
 
 struct soci_index_layer {
 	struct digest layer; /* of the image's layer blob */
@@ -32,6 +34,10 @@ struct soci_index {
 	struct soci_index_layer *layers;
 	size_t n_layers;
 };
+
+/* One of version 1, of the image with this manifest (whose media type is `type`). */
+int soci_index_build(const struct bytes *manifest, const char *type, const char *tool,
+		     const struct soci_index_layer *layers, size_t n, uint64_t span_size, struct bytes *ret);
 
 int soci_index_parse(const void *data, size_t size, const char *name, struct soci_index **ret);
 void soci_index_free(struct soci_index **i);

@@ -26,7 +26,7 @@ struct zinfo_make {
 	struct zinfo made;
 };
 
-void zinfo_free(struct zinfo *z)
+void zinfo_make_result_free(struct zinfo *z)
 {
 	bytes_free(&z->checkpoints);
 	bytes_free(&z->digests);
@@ -40,7 +40,7 @@ void zinfo_make_free(struct zinfo_make **m)
 	if ((*m)->gzip)
 		inflateEnd(&(*m)->z);
 	hash_free(&(*m)->span);
-	zinfo_free(&(*m)->made);
+	zinfo_make_result_free(&(*m)->made);
 	free(*m);
 	*m = NULL;
 }

@@ -1,7 +1,7 @@
 /* zinfo_make: inflates a gzip blob (or passes a plain one) and notes on the way what SOCI calls zinfo: the checkpoints
  * from which it can be inflated, with their windows, and the digests of what lies between them.
  *
- * Ownership  zinfo_make_new() hands over, zinfo_make_free() ends it; so zinfo_make_finish() and zinfo_free().
+ * Ownership  zinfo_make_new() hands over, zinfo_make_free() ends it; so zinfo_make_finish() and zinfo_make_result_free().
  * Units      Bytes.
  * Errors     -EBADMSG: corrupt or cut. -EOPNOTSUPP: something behind the last gzip member, or zstd. -EFBIG: more
  *            checkpoints than a table may have. -ENOMEM. All bare.
@@ -27,7 +27,7 @@ struct zinfo {
 	struct bytes digests;	  /* struct digest each, of a span's packed bytes */
 	size_t n_spans;
 };
-void zinfo_free(struct zinfo *z);
+void zinfo_make_result_free(struct zinfo *z);
 
 struct zinfo_make;
 

@@ -27,7 +27,7 @@ static void making_free(struct making *m)
 	tar_free(&m->tar);
 	bytes_free(&m->blob);
 	bytes_free(&m->table);
-	zinfo_free(&m->made);
+	zinfo_make_result_free(&m->made);
 }
 
 static int take_plain(struct making *g, const uint8_t *data, size_t size)
