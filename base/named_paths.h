@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/bytes.h"
 
 #define NAMED_PATHS "readable" /* its name; paths, each ended by NUL */
@@ -18,3 +20,6 @@ int named_paths_add(int run_fd, const char *path);
 
 /* Nothing named yet is an empty list. */
 int named_paths_read(int run_fd, struct bytes *ret);
+
+/* Whether one of them, or something in it, is there and cannot be read with the rights that the process has now. */
+bool named_paths_need_more(const struct bytes *paths);

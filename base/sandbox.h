@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-/* The fetcher: writes in the store only, reads that, what named_paths.h lists and what name resolution
+/* The fetcher: no capability, but root's CAP_DAC_READ_SEARCH (which it must have still) as long as something is named
+ * that cannot be read without; writes in the store only, reads that, what named_paths.h lists and what name resolution
  * and TLS need, starts no program. */
 int sandbox_enter_fetcher(int store_fd, int run_fd);
 /* The server: no sockets of its own, no programs, no mounts. */

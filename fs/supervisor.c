@@ -91,7 +91,7 @@ static void become_child(struct supervisor *s, enum kept_role role, int command_
 {
 	prctl(PR_SET_NAME, role == KEPT_SERVER ? "lazyrun-server" : "lazyrun-fetcher");
 	kept_close_others(&s->kept, role);
-	/* The fetcher may read an OCI layout of another user for root; neither needs anything else. */
+	/* The fetcher decides by what is named for it; see sandbox.h. */
 	child_drop_capabilities(role == KEPT_FETCHER ? 1u << CAP_DAC_READ_SEARCH : 0);
 	report_init(role == KEPT_SERVER ? "lazyrun server" : "lazyrun fetcher");
 	_exit(run_child(s, role, command_fd) < 0 ? 1 : 0);
