@@ -16,9 +16,12 @@ import sys
 import tarfile
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/e2e"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "../tests/e2e")]
 import oci
 import odd_image
+import soci
+import starts
 
 CACHE = os.environ.get("LAZYRUN_BENCH_CACHE", "/var/tmp/lazyrun-bench")
 MIRROR = os.environ.get("LAZYRUN_BENCH_MIRROR", "http://deb.debian.org/debian")
@@ -32,6 +35,8 @@ REAL = {
     "nginx": ([["nginx"]], ["nginx", "-v"]),
     "redis": ([["redis-server"]], ["redis-server", "--version"]),
     "java": ([["openjdk-17-jre-headless"]], ["java", "-version"]),
+    "node": ([["nodejs"]], starts.STARTS["node"].argv),
+    "gcc": ([["gcc", "libc6-dev"]], starts.STARTS["gcc"].argv),
 }
 ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 DOCKER = ("nginx",)  # with docker's media types; umoci knows only OCI's, so NAME-oracle has those
@@ -192,6 +197,19 @@ def image(name, form="gzip"):
     if tag not in where.tags():
         where.convert(name, tag, form)
     return where, tag
+
+
+def soci_image(name, span_size=4 << 20):
+    """The gzip image as `soci convert` writes it, with SOCI's usual spans: (layout, tag, the index's descriptor)."""
+    where, _ = image(name)
+    tag = name + "-soci"
+    if tag not in where.tags():
+        name += "-oracle" if name in DOCKER else ""  # docker's manifests have no annotations
+        layers = where.manifest(name)["layers"]
+        ztocs = [(d, soci.Ztoc(where.read(d["digest"]), span_size=span_size).pack()) for d in layers]
+        soci.annotate(where, name, soci.put_index(where, 2, ztocs), tag)
+    digest = where.manifest(tag)["annotations"][soci.DIGEST_ANNOTATION]
+    return where, tag, where.descriptor(digest, oci.MANIFEST)
 
 
 def main():

@@ -193,8 +193,8 @@ class Verdicts:
         self.bad += not held
         print(f"{'ok  ' if held else 'FAIL'}  {text}", flush=True)
 
-    def at_most(self, what, value, limit, unit=""):
-        self.claim(f"{what}: {value:.2f}{unit}, at most {limit:g}{unit}", value <= limit)
+    def at_most(self, what, value, limit, unit="", digits=2):
+        self.claim(f"{what}: {value:.{digits}f}{unit}, at most {limit:g}{unit}", value <= limit)
 
     def at_least(self, what, value, limit, unit=""):
         self.claim(f"{what}: {value:.2f}{unit}, at least {limit:g}{unit}", value >= limit)

@@ -81,7 +81,7 @@ class DockerRegistry:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.ca = None
-        os.makedirs(where + "/data")
+        os.makedirs(where + "/data", exist_ok=True)
         lines = ["version: 0.1", "log: {level: warn, accesslog: {disabled: false}}",
                  f"storage: {{filesystem: {{rootdirectory: {where}/data}}, delete: {{enabled: true}}}}",
                  "http:", f"  addr: {self.address}"]
@@ -164,6 +164,11 @@ class Lab:
         if not self._registry:
             self._registry = self.add_registry("registry")
         return self._registry
+
+    def keep_registry(self, where):
+        """The lab's registry is in a directory that outlives the lab."""
+        self._registry = DockerRegistry(os.path.abspath(where))
+        self.cleanup.callback(self._registry.stop)
 
     def add_registry(self, name, **options):
         os.mkdir(f"{self.where}/{name}")
