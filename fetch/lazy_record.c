@@ -74,5 +74,7 @@ int lazy_record_stop(struct context *c, struct bytes *ret)
 		return -ENODATA;
 	if (r == 0 && ret->size < sizeof(struct need_touched))
 		return -ENODATA;
-	return r == -EFBIG ? fail(EFBIG, "too many reads were recorded") : r;
+	return r == -EFBIG ? fail(EFBIG, "more than %zu reads were recorded: record a command that ends sooner",
+				  LIMIT_TOUCHED_SIZE / sizeof(struct need_touched))
+			   : r;
 }

@@ -361,6 +361,13 @@ static int add_whiteout(struct layer_builder *b, const struct member_path *path,
 	return r;
 }
 
+uint64_t layer_builder_allowed(uint64_t passed)
+{
+	if (passed > (LIMIT_LAYER_BUILDER_SIZE - LIMIT_LAYER_BUILDER_FREE) / LIMIT_LAYER_BUILDER_RATIO)
+		return LIMIT_LAYER_BUILDER_SIZE;
+	return LIMIT_LAYER_BUILDER_FREE + LIMIT_LAYER_BUILDER_RATIO * passed;
+}
+
 /* A global pax header gives its xattrs to every member behind it: a few KiB of gzip would become all that is allowed. */
 static int check_memory(struct layer_builder *b, const struct tar_member *m)
 {
@@ -368,9 +375,7 @@ static int check_memory(struct layer_builder *b, const struct tar_member *m)
 
 	if (m->body_off > b->passed)
 		b->passed = m->body_off;
-	allowed = LIMIT_LAYER_BUILDER_FREE + LIMIT_LAYER_BUILDER_RATIO * b->passed;
-	if (allowed > LIMIT_LAYER_BUILDER_SIZE)
-		allowed = LIMIT_LAYER_BUILDER_SIZE;
+	allowed = layer_builder_allowed(b->passed);
 	if (b->tree->arena.total > allowed)
 		return fail(EFBIG, "member %.200s: names and xattrs of its layer need more than %llu bytes", m->path,
 			    (unsigned long long)allowed);

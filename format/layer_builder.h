@@ -25,6 +25,9 @@ void layer_builder_free(struct layer_builder **b);
 
 int layer_builder_add(struct layer_builder *b, const struct tar_member *m);
 
+/* The most memory that names and xattrs may take when `passed` bytes of the tar have passed. */
+uint64_t layer_builder_allowed(uint64_t passed);
+
 /* The members of a tar stream, as it passes in pieces. */
 int layer_builder_feed(struct layer_builder *b, struct tar *t, const uint8_t *data, size_t size);
 

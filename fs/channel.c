@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -13,6 +14,7 @@
 #include "base/thread.h"
 
 #define WORKERS 4
+#define REPLY_TRIES 100
 #define REQUEST_SIZE (64u << 10)  /* the kernel wants room for max_write and a header */
 
 /* Newer than Debian 12's header: "send again what was read and not answered" (Linux 6.9). */
@@ -25,17 +27,24 @@ struct worker {
 
 static struct worker self; /* the same for all; never changes after channel_start() */
 
+/* libfuse forgets a request whose reply failed, and its reader would wait for ever. So it is tried again, and if that
+ * does not help, the kernel sends the request to our successor. */
 static ssize_t write_reply(int fd, struct iovec *parts, int n, void *data)
 {
-	ssize_t r = writev(fd, parts, n);
+	const struct fuse_out_header *h = parts[0].iov_base;
 
 	(void)data;
-	if (r < 0 && errno == ENOENT) { /* the reader is gone, or this is the reply to a replayed INIT */
-		const struct fuse_out_header *h = parts[0].iov_base;
+	for (int tries = 0; tries < REPLY_TRIES; tries++) {
+		ssize_t r = writev(fd, parts, n);
 
-		return (ssize_t)h->len;
+		if (r < 0 && errno == ENOENT) /* the reader is gone, or this is the reply to a replayed INIT */
+			return (ssize_t)h->len;
+		if (r >= 0 || errno == ENODEV)
+			return r;
+		usleep(1000);
 	}
-	return r;
+	fail(errno, "/dev/fuse takes no reply: %s", strerror(errno));
+	_exit(EXIT_FAILURE);
 }
 
 static ssize_t read_request(int fd, void *data, size_t size, void *user)

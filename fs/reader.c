@@ -5,12 +5,14 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/report.h"
 
 #define ASK_AGAIN_MS 5000 /* packets may be lost with a process; each only means "look again" */
@@ -174,12 +176,16 @@ void reader_record(struct reader *r, int fd)
 static void record(const struct reader *r, const struct image_view_layer *layer, uint64_t off, size_t size)
 {
 	struct need_touched t = {.number = layer->number, .first_page = off / LAYER_PAGE};
+	int fd;
 
 	if (!atomic_load(&r->recording) || size == 0)
 		return;
 	t.n_pages = (uint32_t)((off + size - 1) / LAYER_PAGE - t.first_page + 1);
-	if (write(atomic_load(&r->record_fd), &t, sizeof(t)) < 0)
-		report_note("a read cannot be recorded");
+	fd = atomic_load(&r->record_fd);
+	if (write(fd, &t, sizeof(t)) < 0)
+		report_note("a read cannot be recorded: %s", strerror(errno));
+	else if (lseek(fd, 0, SEEK_CUR) > LIMIT_TOUCHED_SIZE) /* one above it: the fetcher sees that it is too much */
+		atomic_store(&r->recording, false);
 }
 
 /* The fetcher guesses from it what comes next. Only where something was missing lately: elsewhere it costs nothing. */

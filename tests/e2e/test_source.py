@@ -254,7 +254,8 @@ class Faults(Case):
                     self.assertIn(want, r.out)
 
     def test_at_and_above_the_limits(self):
-        """LIMIT_HTTP_HEADER_SIZE 64 KiB, LIMIT_REDIRECTS 10, LIMIT_RETRIES 6, LIMIT_MANIFEST_SIZE 4 MiB."""
+        """LIMIT_HTTP_HEADER_SIZE 64 KiB, LIMIT_REDIRECTS 10, LIMIT_RETRIES 6, LIMIT_MANIFEST_SIZE 4 MiB,
+        LIMIT_ERROR_BODY_SIZE 16 KiB (what is longer is cut, so this JSON says nothing any more)."""
         fake = self.fake()
         for kib, code in ((63, 0), (65, EPROTO)):
             fake.rule("/manifests/", "headers", headers={f"X-{i:03}": "y" * 1015 for i in range(kib)})
@@ -272,6 +273,12 @@ class Faults(Case):
             text = b'{"schemaVersion": 2}'
             fake.add_manifest("a/b", "size", text + b" " * ((4 << 20) - len(text) + more))
             self.assertEqual(get(fake.host, "manifest", "size").code, code, more)
+        for more in (-1, 0, 1):
+            text = '{"errors": [{"code": "DENIED", "message": "the quota is full"}]}'
+            fake.rule("/manifests/", "status", code=403, body=" " * ((16 << 10) - len(text) + more) + text)
+            r = get(fake.host, "manifest", "v1")
+            self.assertEqual((r.code, "the quota is full" in r.error), (EACCES, more <= 0), r.error)
+            fake.clear()
 
     def test_bodies_and_heads_without_end(self):
         fake = self.fake()

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/limits.h"
 #include "format/erofs_format.h"
 #include "format/erofs_read.h"
 
@@ -172,12 +173,26 @@ static void refuses_what_is_cut_short(void **state)
 		assert_int_equal(erofs_read_open(i.data, size, &e), -EBADMSG);
 }
 
+/* LIMIT_LAYER_INDEX_SIZE; what lies behind the blocks that the superblock counts is not looked at */
+static void as_large_as_allowed(void **state)
+{
+	struct image i;
+	struct erofs_read e;
+
+	(void)state;
+	make(&i);
+	assert_int_equal(erofs_read_open(i.data, LIMIT_LAYER_INDEX_SIZE - 1, &e), 0);
+	assert_int_equal(erofs_read_open(i.data, LIMIT_LAYER_INDEX_SIZE, &e), 0);
+	assert_int_equal(erofs_read_open(i.data, LIMIT_LAYER_INDEX_SIZE + 1, &e), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_what_is_there),
 		cmocka_unit_test(refuses_fields_that_point_outside),
 		cmocka_unit_test(refuses_what_is_cut_short),
+		cmocka_unit_test(as_large_as_allowed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 
 #include "base/fd.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/report.h"
 #include "cache/blob_store.h"
 #include "cache/boot.h"
@@ -147,6 +148,24 @@ static void damaged_layers_are_made_anew(void **state)
 	report_capture(NULL);
 	assert_true(layer_store_is_bad(f->store, KEY));
 	layer_store_free(&l);
+}
+
+/* LIMIT_LAYER_INDEX_SIZE */
+static void an_index_as_large_as_allowed(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int more = -1; more <= 1; more++) {
+		_cleanup_(layer_store_free) struct layer_store *l = NULL;
+		char path[256], text[REPORT_TEXT_SIZE];
+
+		make_layer(f);
+		snprintf(path, sizeof(path), "%s/layers/%s/index.erofs", f->path, KEY);
+		assert_int_equal(truncate(path, (off_t)LIMIT_LAYER_INDEX_SIZE + more), 0);
+		report_capture(text);
+		assert_int_equal(layer_store_open(f->store, KEY, true, &l), more <= 0 ? 0 : -EBADMSG);
+		report_capture(NULL);
+	}
 }
 
 static void write_in_layer(struct fixture *f, const char *name, const char *text)
@@ -420,6 +439,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(appears_whole_and_is_completed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(spans_share_pages, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(damaged_layers_are_made_anew, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_index_as_large_as_allowed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_crash_leaves_what_was_synced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_crash_takes_what_was_not_synced, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(never_reads_a_hole, set_up, tear_down),

@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "base/report.h" /* before cmocka.h, which makes fail() a macro */
 #include "format/decoder.h"
+#include "format/erofs_write.h"
 #include "format/layer_builder.h"
 #include "format/manifest.h"
 #include "format/span_table.h"
@@ -224,8 +225,7 @@ static void many_files(void **state)
 	assert_non_null(strstr(said, "its layer has more than"));
 }
 
-/* LIMIT_LAYER_BUILDER_FREE, LIMIT_LAYER_BUILDER_RATIO: names may take memory by the size of their tar; its last third
- * (LIMIT_LAYER_BUILDER_SIZE) is the same comparison with another number. */
+/* LIMIT_LAYER_BUILDER_FREE, LIMIT_LAYER_BUILDER_RATIO: names may take memory by the size of their tar. */
 static void memory(void **state)
 {
 	_cleanup_(layer_builder_free) struct layer_builder *b = NULL;
@@ -254,6 +254,58 @@ static void memory(void **state)
 	}
 	assert_int_equal(r, -EFBIG);
 	assert_in_range(more, n / 4 - n / 50, n / 4 + n / 50);
+}
+
+/* LIMIT_LAYER_BUILDER_SIZE: what no size of a tar allows more than */
+static void memory_of_large_layers(void **state)
+{
+	const uint64_t line = (LIMIT_LAYER_BUILDER_SIZE - LIMIT_LAYER_BUILDER_FREE) / LIMIT_LAYER_BUILDER_RATIO;
+
+	(void)state;
+	assert_int_equal(layer_builder_allowed(0), LIMIT_LAYER_BUILDER_FREE);
+	assert_int_equal(layer_builder_allowed(line - 1), LIMIT_LAYER_BUILDER_SIZE - LIMIT_LAYER_BUILDER_RATIO);
+	assert_int_equal(layer_builder_allowed(line), LIMIT_LAYER_BUILDER_SIZE);
+	assert_int_equal(layer_builder_allowed(line + 1), LIMIT_LAYER_BUILDER_SIZE);
+	assert_int_equal(layer_builder_allowed(UINT64_MAX), LIMIT_LAYER_BUILDER_SIZE);
+}
+
+/* Lays out files with that many bytes of xattrs in all, which layout never reads. */
+static int lay_out(uint64_t xattrs, uint64_t *ret_size)
+{
+	struct layer_tree *t = layer_tree_new();
+	struct erofs_layout l;
+	int r;
+
+	t->root->dir.parent = t->root;
+	for (char name = 'a'; xattrs > 0; name++) {
+		struct layer_node *node = layer_tree_node(t, S_IFREG | 0644);
+
+		node->xattrs_size = (uint32_t)(xattrs < UINT32_C(1) << 31 ? xattrs : UINT32_C(1) << 31);
+		xattrs -= node->xattrs_size;
+		layer_tree_enter(t, t->root, &name, 1)->node = node;
+	}
+	r = TRY(erofs_write_layout(t, 1024, &l));
+	if (r == 0)
+		*ret_size = l.index_size;
+	layer_tree_free(&t);
+	return r;
+}
+
+/* LIMIT_LAYER_INDEX_SIZE, of what is written; of what is read: test_erofs_read */
+static void layer_index(void **state)
+{
+	uint64_t size, xattrs = LIMIT_LAYER_INDEX_SIZE - (1 << 20);
+
+	(void)state;
+	assert_int_equal(lay_out(xattrs, &size), 0);
+	xattrs += LIMIT_LAYER_INDEX_SIZE - size;
+	assert_int_equal(lay_out(xattrs - 4096, &size), 0);
+	assert_int_equal(size, LIMIT_LAYER_INDEX_SIZE - 4096);
+	assert_int_equal(lay_out(xattrs, &size), 0);
+	assert_int_equal(size, LIMIT_LAYER_INDEX_SIZE);
+	assert_int_equal(lay_out(xattrs + 4096, &size), -EFBIG);
+	assert_non_null(strstr(said, "8589934592"));
+	assert_int_equal(lay_out(2 * xattrs, &size), -EFBIG);
 }
 
 /* LIMIT_LAYER_FRAGMENTS: of all sparse members together */
@@ -308,7 +360,7 @@ int main(void)
 		cmocka_unit_test(json_depth), cmocka_unit_test(media_type), cmocka_unit_test(zstd_window),
 		cmocka_unit_test(spans),      cmocka_unit_test(sparse_entries), cmocka_unit_test(xattrs),
 		cmocka_unit_test(many_files), cmocka_unit_test(memory),         cmocka_unit_test(fragments),
-		cmocka_unit_test(expansion),
+		cmocka_unit_test(expansion),  cmocka_unit_test(memory_of_large_layers), cmocka_unit_test(layer_index),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
