@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -35,6 +36,7 @@ int message_send(int socket_fd, const struct message_head *head, struct json_obj
 {
 	struct message_head h = *head;
 	size_t size = 0;
+	int64_t end;
 	const char *text = o ? json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN, &size) : "";
 	struct iovec parts[2] = {{&h, sizeof(h)}, {(void *)(uintptr_t)text, size}};
 	struct msghdr m = {.msg_iov = parts, .msg_iovlen = 2};
@@ -42,6 +44,7 @@ int message_send(int socket_fd, const struct message_head *head, struct json_obj
 	h.magic = MESSAGE_MAGIC;
 	if (sizeof(h) + size > LIMIT_MESSAGE_SIZE)
 		return -EMSGSIZE;
+	end = clock_ms() + timeout_ms;
 	for (;;) {
 		int r;
 
@@ -49,6 +52,12 @@ int message_send(int socket_fd, const struct message_head *head, struct json_obj
 			return 0;
 		if (errno == ECONNRESET || errno == ENOTCONN)
 			return -EPIPE;
+		if (errno == ENOBUFS || errno == ENOMEM) { /* the kernel's memory: poll() knows nothing of it */
+			if (timeout_ms >= 0 && clock_ms() >= end)
+				return -errno;
+			usleep(1000);
+			continue;
+		}
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 		r = wait_for(socket_fd, POLLOUT, timeout_ms);

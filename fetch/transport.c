@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/report.h"
@@ -15,6 +16,7 @@
 #include "fetch/transport_body.h"
 
 #define BULK_MAX 12 /* long transfers at a time; more only share the link and cost buffers */
+#define WAKE_TRIES 100
 #define IDLE_POLL_MS 60000 /* libcurl shortens it to its own timers */
 
 struct call {
@@ -45,11 +47,18 @@ static void curl_start(void)
 	curl_global_init(CURL_GLOBAL_SSL);
 }
 
+/* The loop would sleep on, while somebody waits for it. The lock is held. */
+static void wake_loop(struct transport *t)
+{
+	for (int tries = 0; curl_multi_wakeup(t->multi) != CURLM_OK && tries < WAKE_TRIES; tries++)
+		usleep(1000);
+}
+
 static void wake(struct transport *t)
 {
 	pthread_mutex_lock(&t->lock);
 	if (t->started)
-		curl_multi_wakeup(t->multi);
+		wake_loop(t);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -265,7 +274,7 @@ void transport_free(struct transport **t)
 	if (x->started) {
 		pthread_mutex_lock(&x->lock);
 		x->stopping = true;
-		curl_multi_wakeup(x->multi);
+		wake_loop(x);
 		pthread_mutex_unlock(&x->lock);
 		pthread_join(x->thread, NULL);
 	}
@@ -339,7 +348,7 @@ int transport_call(struct transport *t, const struct transport_request *request,
 		for (at = &t->posted; *at; at = &(*at)->next)
 			;
 		*at = &c;
-		curl_multi_wakeup(t->multi);
+		wake_loop(t);
 		wait_for(t, &c);
 	}
 	pthread_mutex_unlock(&t->lock);

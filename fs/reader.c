@@ -39,8 +39,10 @@ struct reader {
 	atomic_int record_fd; /* -1: none yet */
 	atomic_bool recording;
 	atomic_bool ending;
-	pthread_mutex_t lock; /* guards the list, and `interrupted` of what was parked */
+	pthread_mutex_t lock; /* guards the list, `interrupted` of what was parked, and what is below it */
 	struct parked *list;
+	int64_t last_parked;
+	bool watched; /* the need thread wakes up by itself and asks again */
 	_Atomic uint64_t told[TOUCHED_SLOTS]; /* what NEED_TOUCHED was sent for; one of two that share a slot is sent again */
 };
 
@@ -106,15 +108,17 @@ static void interrupted(fuse_req_t request, void *data)
 
 static void push(struct reader *r, struct parked *p)
 {
-	bool late;
+	bool unseen;
 
 	pthread_mutex_lock(&r->lock);
 	p->next = r->list;
 	r->list = p;
-	late = p->interrupted;
+	unseen = p->interrupted /* the first wake found it off the list */ || !r->watched;
+	r->watched = true;
+	r->last_parked = clock_ms();
 	pthread_mutex_unlock(&r->lock);
-	if (late)
-		wake(r); /* the first wake found it off the list */
+	if (unseen)
+		wake(r);
 }
 
 /* 0, or the errno for the reader. */
@@ -350,22 +354,20 @@ void reader_end(struct reader *r)
 static int ask_again(struct reader *r)
 {
 	int64_t now = clock_ms();
-	int wait = -1;
+	int wait;
 
 	pthread_mutex_lock(&r->lock);
+	/* A while longer than the list has something, or each read that parks would have to wake us. */
+	r->watched = r->list || now - r->last_parked < ASK_AGAIN_MS;
+	wait = r->watched ? ASK_AGAIN_MS : -1;
 	for (struct parked *p = r->list; p; p = p->next) {
-		if (p->asked && now - p->asked < ASK_AGAIN_MS) {
-			if (wait < 0)
-				wait = ASK_AGAIN_MS;
+		if (p->asked && now - p->asked < ASK_AGAIN_MS)
 			continue;
-		}
 		if (!ask(r, &p->ask)) { /* it does not wait, so the lock may be held */
 			wait = FULL_MS;
 			break;
 		}
 		p->asked = now;
-		if (wait < 0)
-			wait = ASK_AGAIN_MS;
 	}
 	pthread_mutex_unlock(&r->lock);
 	return wait;

@@ -37,6 +37,7 @@ struct fake {
 	struct waiting waiting[WAITING_MAX];
 	size_t n_waiting;
 	uint64_t delay_ms, fail_errno, n_asked, n_replayed, n_gone;
+	uint64_t lose; /* so many needs are forgotten */
 	bool hold; /* pages are not filled until it is taken back */
 	uint32_t once, never; /* connections whose request is open */
 };
@@ -184,6 +185,8 @@ static void request(struct fake *f, const struct message_head *h, struct json_ob
 		r = json_field_u64(o, "ms", &f->delay_ms);
 	else if (strcmp(op, "fail") == 0)
 		r = json_field_u64(o, "with", &f->fail_errno);
+	else if (strcmp(op, "lose") == 0)
+		r = json_field_u64(o, "n", &f->lose);
 	else if (strcmp(op, "hold") == 0) {
 		r = json_field_u64(o, "hold", &hold);
 		f->hold = hold;
@@ -235,6 +238,10 @@ static void need(struct fake *f)
 	if (faccessat(f->setup->store->run_fd, "poison", F_OK, 0) == 0)
 		_exit(3);
 	f->n_asked++;
+	if (f->lose > 0) {
+		f->lose--;
+		return;
+	}
 	if (f->n_waiting < WAITING_MAX)
 		f->waiting[f->n_waiting++] = (struct waiting){n, clock_ms() + (int64_t)f->delay_ms};
 }

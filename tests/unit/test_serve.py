@@ -220,6 +220,11 @@ class Serve(unittest.TestCase):
         p = self.read("00")
         self.assertEqual(self.result(p), self.want("00"))
 
+    def test_what_the_fetcher_forgets_is_asked_again(self):
+        self.ask({"op": "lose", "n": 1})
+        p = self.read("00")
+        self.assertEqual(self.result(p), self.want("00"))
+
     def test_survives_the_fetchers_death(self):
         self.ask({"op": "hold", "hold": 1})
         readers = [self.read(f"{i:02}", ("read", "mmap", "direct")[i % 3]) for i in range(12)]
