@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,12 +23,9 @@ static int open_image(const struct store *s, const struct digest *manifest, bool
 	return all_fd < 0 ? all_fd : fd_open_dir(all_fd, digest_hex(manifest, name), make);
 }
 
-static void name_of(const char *command, char ret[static DIGEST_HEX_MAX + 1])
+void profiles_command(const char *command, struct digest *ret)
 {
-	struct digest d;
-
-	hash_bytes(command, strlen(command), &d);
-	digest_hex(&d, ret);
+	hash_bytes(command, strlen(command), ret);
 }
 
 static int read_file(int dir_fd, const char *name, struct profile **ret)
@@ -38,7 +36,7 @@ static int read_file(int dir_fd, const char *name, struct profile **ret)
 	return r < 0 ? r : profile_parse(b.data, b.size, ret);
 }
 
-int profiles_get(const struct store *s, const struct digest *manifest, const char *command, struct profile **ret)
+int profiles_get(const struct store *s, const struct digest *manifest, const struct digest *command, struct profile **ret)
 {
 	_cleanup_(fd_close) int dir_fd = open_image(s, manifest, false);
 	char name[DIGEST_HEX_MAX + 1];
@@ -46,8 +44,7 @@ int profiles_get(const struct store *s, const struct digest *manifest, const cha
 
 	if (dir_fd < 0)
 		return dir_fd;
-	name_of(command, name);
-	r = read_file(dir_fd, name, ret);
+	r = read_file(dir_fd, digest_hex(command, name), ret);
 	return r == -EBADMSG || r == -EFBIG || r == -EINVAL || r == -ELOOP ? -ENOENT : r;
 }
 
@@ -77,11 +74,12 @@ static void remove_oldest(int dir_fd)
 		snprintf(oldest, sizeof(oldest), "%s", d->d_name);
 	}
 	closedir(dir);
-	if (n >= PROFILES_MAX)
+	if (n >= LIMIT_PROFILES)
 		fd_remove_tree(dir_fd, oldest);
 }
 
-int profiles_put(const struct store *s, const struct digest *manifest, const char *command, const struct profile *p)
+int profiles_put(const struct store *s, const struct digest *manifest, const struct digest *command,
+		 const struct profile *p)
 {
 	_cleanup_(fd_close) int dir_fd = open_image(s, manifest, true);
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -90,10 +88,42 @@ int profiles_put(const struct store *s, const struct digest *manifest, const cha
 
 	if (r < 0)
 		return r;
-	name_of(command, name);
+	digest_hex(command, name);
 	if (faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		remove_oldest(dir_fd);
 	return fd_write_file(dir_fd, name, b.data, b.size, 0600);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	const struct digest *x = a, *y = b;
+
+	return memcmp(x->bytes, y->bytes, sizeof(x->bytes));
+}
+
+int profiles_list(const struct store *s, const struct digest *manifest, struct digest ret[static LIMIT_PROFILES],
+		  size_t *ret_n)
+{
+	int fd = open_image(s, manifest, false);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+	size_t n = 0;
+
+	*ret_n = 0;
+	if (!dir) {
+		fd_close(&fd);
+		return 0;
+	}
+	while (n < LIMIT_PROFILES && (d = readdir(dir))) {
+		char text[DIGEST_TEXT_MAX + 16];
+		int size = snprintf(text, sizeof(text), "sha256:%.130s", d->d_name);
+
+		n += digest_parse(text, (size_t)size, &ret[n]) == 0;
+	}
+	closedir(dir);
+	qsort(ret, n, sizeof(*ret), by_bytes);
+	*ret_n = n;
+	return 0;
 }
 
 int profiles_remove(const struct store *s, const struct digest *manifest)

@@ -9,15 +9,23 @@
 #pragma once
 
 #include "base/digest.h"
+#include "base/limits.h"
 #include "cache/store.h"
 #include "format/profile.h"
 
 #define PROFILES_DIRECTORY "profiles"
-#define PROFILES_MAX 64u /* commands of one image; the one that was written longest ago goes */
 
-/* `command`: lazy_artifact_command() of what runs. */
-int profiles_get(const struct store *s, const struct digest *manifest, const char *command, struct profile **ret);
-int profiles_put(const struct store *s, const struct digest *manifest, const char *command, const struct profile *p);
+/* The sha256 of lazy_artifact_command() of what runs. */
+void profiles_command(const char *command, struct digest *ret);
+
+/* Of more than LIMIT_PROFILES of one image the one that was written longest ago goes. */
+int profiles_get(const struct store *s, const struct digest *manifest, const struct digest *command, struct profile **ret);
+int profiles_put(const struct store *s, const struct digest *manifest, const struct digest *command,
+		 const struct profile *p);
+
+/* The commands of an image that have one, in the order of their digests. */
+int profiles_list(const struct store *s, const struct digest *manifest, struct digest ret[static LIMIT_PROFILES],
+		  size_t *ret_n);
 
 /* All of the image's. */
 int profiles_remove(const struct store *s, const struct digest *manifest);

@@ -25,7 +25,7 @@
 
 struct index_options {
 	struct ensure_options ensure;
-	bool push, record, add_record;
+	bool push, record, add_record, profiles;
 	const char *seconds_text, *format;
 	int seconds; /* 0: until the command ends */
 };
@@ -47,8 +47,8 @@ static int check(struct index_options *o)
 	}
 	if (o->format && strcmp(o->format, "lazyrun") != 0 && strcmp(o->format, "soci") != 0)
 		return fail(EINVAL, "index: --format %s: it is lazyrun or soci", o->format);
-	if (is_soci(o) && o->record)
-		return fail(EINVAL, "index: a SOCI index holds no start packs: --record goes with --format lazyrun");
+	if (is_soci(o) && (o->record || o->profiles))
+		return fail(EINVAL, "index: a SOCI index holds no start packs: --record and --profiles go with --format lazyrun");
 	if (o->ensure.command[0] && !o->record)
 		return fail(EINVAL, "index: '%s' is one argument too many; a command to record stands behind --record --",
 			    o->ensure.command[0]);
@@ -83,6 +83,7 @@ static int make_request(const struct index_options *o, const char *op, struct js
 	json_object_object_add(q, "push", json_object_new_boolean(o->push));
 	json_object_object_add(q, "record", json_object_new_boolean(o->record));
 	json_object_object_add(q, "add_record", json_object_new_boolean(o->add_record));
+	json_object_object_add(q, "profiles", json_object_new_boolean(o->profiles));
 	*ret = TAKE(q);
 	return 0;
 }
@@ -223,6 +224,8 @@ static void print(const struct index_options *o, struct json_object *answer)
 	printf("  %" PRIu64 " layers: indexes %s, spans %s, windows %s: %.2f %% of the image\n", number(answer, "layers"),
 	       human_bytes(number(answer, "index_size"), a), human_bytes(number(answer, "spans_size"), b),
 	       human_bytes(number(answer, "windows_size"), d), image ? (double)sum * 100 / (double)image : 0.0);
+	if (number(answer, "profiles"))
+		printf("  profiles of %" PRIu64 " commands\n", number(answer, "profiles"));
 	if (pack)
 		printf("  start pack %s: %.2f %% of the image\n", human_bytes(pack, e),
 		       image ? (double)pack * 100 / (double)image : 0.0);
@@ -253,18 +256,19 @@ static int run(const struct index_options *o)
 int cmd_index(int argc, char **argv)
 {
 	struct index_options o = {.ensure = {.lines = true}};
-	struct option_spec specs[ENSURE_N_OPTIONS + 6] = {
+	struct option_spec specs[ENSURE_N_OPTIONS + 7] = {
 		{"push", 0, OPTION_FLAG, &o.push, NULL, "put the artifact beside the image, where every lazyrun finds it"},
 		{"record", 0, OPTION_FLAG, &o.record, NULL, "run the command behind -- (or the image's own) for a start pack"},
 		{"add-record", 0, OPTION_FLAG, &o.add_record, NULL, "with --push: one start pack more for the present artifact"},
 		{"format", 0, OPTION_TEXT, &o.format, "FORMAT", "lazyrun (the default), or soci: an index for soci-snapshotter"},
 		{"seconds", 0, OPTION_TEXT, &o.seconds_text, "N", "record so long, then end the command: for servers"},
+		{"profiles", 0, OPTION_FLAG, &o.profiles, NULL, "what earlier starts on this machine were seen to need goes along"},
 	};
 	const struct option_rules rules = {.command = "index", .specs = specs, .min_operands = 1, .max_operands = -1};
 	struct options_result result;
 	int r;
 
-	ensure_option_specs(&o.ensure, specs + 5);
+	ensure_option_specs(&o.ensure, specs + 6);
 	r = command_options(&rules, argc, argv, &result);
 	if (r != 0)
 		return r < 0 ? r : 0;

@@ -21,6 +21,7 @@
 #include "fetch/first_touch.h"
 #include "fetch/index_sources.h"
 #include "fetch/lazy_pack.h"
+#include "fetch/profile_blob.h"
 #include "fetch/way_back.h"
 
 #define WORKERS 8u
@@ -381,6 +382,7 @@ static int make_all(struct work *w, const struct ensure_listener *listener)
 {
 	struct image *image = w->image;
 	struct lazy_pack *pack = NULL;
+	struct profile_blob profile = {0};
 	size_t n_missing = 0;
 	int r = 0;
 
@@ -404,8 +406,11 @@ static int make_all(struct work *w, const struct ensure_listener *listener)
 		lazy_pack_begin(w->context->packs,
 				&(struct lazy_pack_for){w->source, image, w->sources.artifact, w->how->command, n_missing == 0},
 				&pack);
+	if (r == 0 && w->sources.artifact && !pack && w->how->start && w->how->command)
+		profile_blob_begin(w->context, w->source, image, w->sources.artifact, w->how->command, &profile);
 	if (r == 0 && n_missing)
 		r = run_workers(w, n_missing, listener);
+	profile_blob_end(&profile);
 	if (r == 0)
 		r = number_all(w->context, image);
 	if (r == 0 && pack)

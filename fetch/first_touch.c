@@ -32,8 +32,7 @@ struct layer {
 
 struct start {
 	struct start *next;
-	struct digest manifest;
-	char *command;
+	struct digest manifest, command;
 	struct profile *profile; /* what there was, then what is new */
 	struct layer *layers;	 /* as many as the profile has */
 	int64_t began, touched_last, replayed_last; /* clock_ms() */
@@ -76,7 +75,6 @@ static void start_free(struct start **start)
 	}
 	free(s->layers);
 	profile_free(&s->profile);
-	free(s->command);
 	free(s);
 	*start = NULL;
 }
@@ -162,7 +160,7 @@ static bool something_is_missing(const struct image *image, const struct replay 
 	return false;
 }
 
-static int start_new(const struct image *image, const char *command, const struct replay *stores, struct start **ret)
+static int start_new(const struct image *image, const struct digest *command, const struct replay *stores, struct start **ret)
 {
 	_cleanup_(start_free) struct start *s = calloc(1, sizeof(*s));
 	int r = s ? profile_new(image->n_layers, &s->profile) : -ENOMEM;
@@ -170,9 +168,9 @@ static int start_new(const struct image *image, const char *command, const struc
 	if (r < 0)
 		return r;
 	s->manifest = image->name.manifest;
-	s->command = strdup(command);
+	s->command = *command;
 	s->layers = calloc(image->n_layers + 1, sizeof(*s->layers));
-	if (!s->command || !s->layers)
+	if (!s->layers)
 		return -ENOMEM;
 	for (size_t i = 0; i < image->n_layers; i++) {
 		struct layer *l = &s->layers[i];
@@ -193,11 +191,11 @@ static int start_new(const struct image *image, const char *command, const struc
 }
 
 /* The lock is held. */
-static struct start *find_start(const struct first_touches *f, const struct digest *manifest, const char *command)
+static struct start *find_start(const struct first_touches *f, const struct digest *manifest, const struct digest *command)
 {
 	struct start *s = f->starts;
 
-	while (s && (!digest_equal(&s->manifest, manifest) || strcmp(s->command, command) != 0))
+	while (s && (!digest_equal(&s->manifest, manifest) || !digest_equal(&s->command, command)))
 		s = s->next;
 	return s;
 }
@@ -211,7 +209,7 @@ static bool add_start(struct first_touches *f, struct start **start, struct repl
 	struct start *s;
 
 	pthread_mutex_lock(&f->lock);
-	s = find_start(f, &(*start)->manifest, (*start)->command);
+	s = find_start(f, &(*start)->manifest, &(*start)->command);
 	if (!s && f->n < STARTS_MAX) {
 		s = TAKE(*start);
 		s->next = f->starts;
@@ -236,15 +234,17 @@ void first_touch_begin(struct first_touches *f, const struct image *image, const
 	_cleanup_(replay_free) struct replay *r = calloc(1, sizeof(*r));
 	_cleanup_(profile_free) struct profile *old = NULL;
 	_cleanup_(start_free) struct start *s = NULL;
+	struct digest digest;
 
+	profiles_command(command, &digest);
 	if (!r || open_layers(f->context, image, r) < 0 || !something_is_missing(image, r) ||
-	    start_new(image, command, r, &s) < 0)
+	    start_new(image, &digest, r, &s) < 0)
 		return;
 	r->context = f->context;
 	r->fill = f->fill;
 	r->ended = &f->n_ended;
 	r->began = atomic_load(&f->n_ended);
-	if (profiles_get(f->context->store, &image->name.manifest, command, &old) == 0)
+	if (profiles_get(f->context->store, &image->name.manifest, &digest, &old) == 0)
 		take_profile(s, old, r);
 	if (add_start(f, &s, r))
 		replay_begin(&r);
@@ -299,14 +299,12 @@ static void remove_over(struct first_touches *f, int64_t now, const struct diges
 }
 
 struct written { /* a copy of one start's profile */
-	struct digest manifest;
-	char *command;
+	struct digest manifest, command;
 	struct profile *profile;
 };
 
 static void written_free(struct written *w)
 {
-	free(w->command);
 	profile_free(&w->profile);
 	*w = (struct written){0};
 }
@@ -322,7 +320,7 @@ static bool take_unsaved(struct first_touches *f, struct written *ret)
 	if (s) {
 		s->unsaved = false;
 		ret->manifest = s->manifest;
-		ret->command = strdup(s->command);
+		ret->command = s->command;
 		if (profile_new(s->profile->n_layers, &ret->profile) == 0) {
 			memcpy(ret->profile->layers, s->profile->layers, s->profile->n_layers * sizeof(*s->profile->layers));
 			memcpy(ret->profile->runs, s->profile->runs, s->profile->n_runs * sizeof(*s->profile->runs));
@@ -344,8 +342,8 @@ void first_touch_save(struct first_touches *f)
 
 		pthread_mutex_lock(&f->context->store_lock);
 		more = take_unsaved(f, &w);
-		if (more && w.command && w.profile)
-			r = profiles_put(f->context->store, &w.manifest, w.command, w.profile);
+		if (more && w.profile)
+			r = profiles_put(f->context->store, &w.manifest, &w.command, w.profile);
 		pthread_mutex_unlock(&f->context->store_lock);
 		if (r < 0)
 			report_note("what a start needed cannot be kept in %s/%s: %s", f->context->store->store_path,

@@ -22,6 +22,7 @@
 #include "fetch/ensure_layers.h"
 #include "fetch/image_referrers.h"
 #include "fetch/lazy.h"
+#include "fetch/profile_blob.h"
 #include "fetch/push.h"
 #include "fetch/referrers.h"
 #include "fetch/way_back.h"
@@ -276,7 +277,8 @@ static int begin(struct made *m)
 		return -ENOMEM;
 	a->layers = calloc(LIMIT_LAYERS, sizeof(*a->layers));
 	a->packs = calloc(LIMIT_PACKS, sizeof(*a->packs));
-	if (!a->layers || !a->packs)
+	a->profiles = calloc(LIMIT_PROFILES, sizeof(*a->profiles));
+	if (!a->layers || !a->packs || !a->profiles)
 		return -ENOMEM;
 	r = artifact_push_subject(m->context->store, m->image, &subject);
 	if (r < 0)
@@ -298,7 +300,7 @@ static int begin(struct made *m)
 }
 
 /* The same content again is the same artifact. Else the newest counts, so it says when it was made; the first one
- * without a pack says what the image says, to be the same wherever it is made. */
+ * without a pack or profile says what the image says, to be the same wherever it is made. */
 static int settle_created(struct made *m, struct bytes *ret)
 {
 	struct lazy_artifact *a = m->artifact;
@@ -317,7 +319,7 @@ static int settle_created(struct made *m, struct bytes *ret)
 			return r;
 		bytes_free(ret);
 	}
-	if (!m->before && a->n_packs == 0 && strlen(m->image->created) < sizeof(a->created))
+	if (!m->before && a->n_packs + a->n_profiles == 0 && strlen(m->image->created) < sizeof(a->created))
 		strcpy(a->created, m->image->created);
 	else
 		strftime(a->created, sizeof(a->created), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
@@ -346,6 +348,8 @@ static int push_to(struct made *m, struct source *to, const struct bytes *manife
 	}
 	for (size_t i = 0; r == 0 && i < a->n_packs; i++)
 		r = artifact_push_blob(s, to, &a->packs[i].blob.digest, sent);
+	for (size_t i = 0; r == 0 && i < a->n_profiles; i++)
+		r = artifact_push_blob(s, to, &a->profiles[i].blob.digest, sent);
 	return r < 0 ? r : referrers_push(to, media_type_text(MEDIA_MANIFEST), manifest->data, manifest->size, &digest);
 }
 
@@ -377,6 +381,8 @@ static void drop_blobs(const struct made *m)
 	}
 	for (size_t i = 0; i < a->n_packs; i++)
 		drop_blob(m->context->store, &a->packs[i].blob);
+	for (size_t i = 0; i < a->n_profiles; i++)
+		drop_blob(m->context->store, &a->profiles[i].blob);
 }
 
 static void add_number(struct json_object *o, const char *key, uint64_t n)
@@ -394,6 +400,7 @@ static void describe(const struct made *m, const struct digest *artifact, struct
 	json_object_object_add(answer, "artifact", json_object_new_string(digest_text(artifact, text)));
 	add_number(answer, "layers", m->artifact->n_layers);
 	add_number(answer, "packs", m->artifact->n_packs);
+	add_number(answer, "profiles", m->artifact->n_profiles);
 	add_number(answer, "image_size", size);
 	add_number(answer, "index_size", m->index_size);
 	add_number(answer, "spans_size", m->spans_size);
@@ -419,6 +426,8 @@ int lazy_index(struct context *c, struct source *source, const struct image *ima
 		r = keep_packs(&m);
 	if (r == 0 && how->touched)
 		r = make_pack(&m);
+	if (r == 0)
+		r = profile_blob_add(c, &image->name.manifest, m.before, how->profiles, m.artifact);
 	if (r == 0)
 		r = settle_created(&m, &manifest);
 	if (r < 0)

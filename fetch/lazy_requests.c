@@ -73,7 +73,7 @@ int lazy_requests_index(struct context *c, uint32_t connection, struct source *s
 	struct lazy_index_how how = {0};
 	const char *format = "";
 	struct reference ref;
-	int push = 0, record = 0, add = 0, r = requests_reference(o, &ref);
+	int push = 0, record = 0, add = 0, profiles = 0, r = requests_reference(o, &ref);
 
 	want.ref = &ref;
 	json_field_string(o, "platform", &want.platform);
@@ -81,6 +81,7 @@ int lazy_requests_index(struct context *c, uint32_t connection, struct source *s
 	json_field_bool(o, "push", &push);
 	json_field_bool(o, "record", &record);
 	json_field_bool(o, "add_record", &add);
+	json_field_bool(o, "profiles", &profiles);
 	if (r == 0 && record) {
 		r = lazy_record_stop(c, &touched);
 		if (r == -ENODATA)
@@ -96,6 +97,7 @@ int lazy_requests_index(struct context *c, uint32_t connection, struct source *s
 		return r;
 	how = (struct lazy_index_how){.push = push,
 				      .add_record = add,
+				      .profiles = profiles,
 				      .touched = record ? &touched : NULL,
 				      .command = (const char *)command.data};
 	return lazy_index(c, source, image, &how, answer);

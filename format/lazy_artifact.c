@@ -14,12 +14,14 @@
 #include "base/report.h"
 #include "format/manifest_write.h"
 #include "format/pack.h"
+#include "format/profile.h"
 
 #define EMPTY_TYPE "application/vnd.oci.empty.v1+json"
 #define KEY_LAYER "vnd.lazyrun.layer"
 #define KEY_COMMAND "vnd.lazyrun.pack.command"
 #define KEY_HEAD "vnd.lazyrun.pack.head"
 #define KEY_HEAD_SIZE "vnd.lazyrun.pack.head-size"
+#define KEY_PROFILE "vnd.lazyrun.profile.command"
 
 void lazy_artifact_free(struct lazy_artifact **artifact)
 {
@@ -31,6 +33,7 @@ void lazy_artifact_free(struct lazy_artifact **artifact)
 		free(a->packs[i].command);
 	free(a->layers);
 	free(a->packs);
+	free(a->profiles);
 	free(a);
 	*artifact = NULL;
 }
@@ -131,6 +134,23 @@ static int add_pack(struct lazy_artifact *a, const struct json_object *o, const 
 	return 0;
 }
 
+static int add_profile(struct lazy_artifact *a, const struct json_object *o, const struct json_object *annotations)
+{
+	struct lazy_artifact_profile p = {0};
+	int r;
+
+	if (a->n_profiles == LIMIT_PROFILES)
+		return -EFBIG;
+	r = get_blob(o, PROFILE_SIZE_MAX, &p.blob);
+	if (r == 0)
+		r = get_digest(annotations, KEY_PROFILE, &p.command);
+	if (r == 0 && lazy_artifact_profile(a, &p.command))
+		r = -EBADMSG;
+	if (r == 0)
+		a->profiles[a->n_profiles++] = p;
+	return r;
+}
+
 static int add_blob(struct lazy_artifact *a, const struct json_object *o)
 {
 	struct json_object *annotations = NULL;
@@ -142,6 +162,8 @@ static int add_blob(struct lazy_artifact *a, const struct json_object *o)
 		return -EBADMSG;
 	if (strcmp(type, LAZY_ARTIFACT_PACK_TYPE) == 0)
 		return add_pack(a, o, annotations);
+	if (strcmp(type, LAZY_ARTIFACT_PROFILE_TYPE) == 0)
+		return add_profile(a, o, annotations);
 	if (strcmp(type, LAZY_ARTIFACT_INDEX_TYPE) == 0 || strcmp(type, LAZY_ARTIFACT_SPANS_TYPE) == 0 ||
 	    strcmp(type, LAZY_ARTIFACT_WINDOWS_TYPE) == 0)
 		return add_layer_blob(a, o, annotations, type);
@@ -179,9 +201,9 @@ static int parse_blobs(const struct json_object *o, const char *name, struct laz
 
 	if (json_field_array(o, "layers", &blobs, &n) < 0)
 		return fail(EBADMSG, "%s: it has no list of blobs", name);
-	if (n > LIMIT_LAYERS * 3 + LIMIT_PACKS)
+	if (n > LIMIT_LAYERS * 3 + LIMIT_PACKS + LIMIT_PROFILES)
 		return fail(EFBIG, "%s: it has %zu blobs, at most %u are allowed", name, n,
-			    LIMIT_LAYERS * 3 + LIMIT_PACKS);
+			    LIMIT_LAYERS * 3 + LIMIT_PACKS + LIMIT_PROFILES);
 	for (size_t i = 0; i < n; i++) {
 		r = add_blob(a, json_object_array_get_idx(blobs, i));
 		if (r == -EFBIG)
@@ -217,7 +239,8 @@ int lazy_artifact_parse(const void *data, size_t size, const char *name, struct 
 		return -ENOMEM;
 	a->layers = calloc(LIMIT_LAYERS, sizeof(*a->layers));
 	a->packs = calloc(LIMIT_PACKS, sizeof(*a->packs));
-	if (!a->layers || !a->packs)
+	a->profiles = calloc(LIMIT_PROFILES, sizeof(*a->profiles));
+	if (!a->layers || !a->packs || !a->profiles)
 		return -ENOMEM;
 	if (get_subject(o, a) < 0)
 		return fail(EBADMSG, "%s: it does not say which image it belongs to", name);
@@ -259,6 +282,15 @@ static void add_pack_blob(struct json_object *blobs, const struct lazy_artifact_
 	json_object_array_add(blobs, o);
 }
 
+static void add_profile_blob(struct json_object *blobs, const struct lazy_artifact_profile *p)
+{
+	char text[DIGEST_TEXT_MAX];
+	struct json_object *o = manifest_write_descriptor(LAZY_ARTIFACT_PROFILE_TYPE, &p->blob.digest, p->blob.size);
+
+	manifest_write_annotate(o, KEY_PROFILE, digest_text(&p->command, text));
+	json_object_array_add(blobs, o);
+}
+
 int lazy_artifact_build(const struct lazy_artifact *a, struct bytes *ret)
 {
 	_cleanup_(json_field_free) struct json_object *o = json_object_new_object();
@@ -275,6 +307,8 @@ int lazy_artifact_build(const struct lazy_artifact *a, struct bytes *ret)
 		add_layer_blobs(blobs, &a->layers[i]);
 	for (size_t i = 0; i < a->n_packs; i++)
 		add_pack_blob(blobs, &a->packs[i]);
+	for (size_t i = 0; i < a->n_profiles; i++)
+		add_profile_blob(blobs, &a->profiles[i]);
 	json_object_object_add(o, "subject", manifest_write_descriptor(a->subject_type, &a->subject, a->subject_size));
 	manifest_write_annotate(o, LAZY_ARTIFACT_CREATED, a->created);
 	return manifest_write_text(o, ret);
@@ -285,6 +319,14 @@ const struct lazy_artifact_layer *lazy_artifact_layer(const struct lazy_artifact
 	for (size_t i = 0; i < a->n_layers; i++)
 		if (digest_equal(&a->layers[i].layer, layer))
 			return &a->layers[i];
+	return NULL;
+}
+
+const struct lazy_artifact_profile *lazy_artifact_profile(const struct lazy_artifact *a, const struct digest *command)
+{
+	for (size_t i = 0; i < a->n_profiles; i++)
+		if (digest_equal(&a->profiles[i].command, command))
+			return &a->profiles[i];
 	return NULL;
 }
 

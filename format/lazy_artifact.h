@@ -1,7 +1,7 @@
 /* lazy_artifact: the manifest of our artifact: what makes an image's unchanged layers lazy, and its start packs.
  *
  * An OCI image manifest with artifactType, subject = the image's manifest, and as layers: for each layer of
- * the image its layer index, span table and checkpoint windows; and any number of start packs.
+ * the image its layer index, span table and checkpoint windows; and any number of start packs and profiles.
  *
  * Ownership  lazy_artifact_parse() hands over; lazy_artifact_free() ends it.
  * Units      Bytes, packed.
@@ -23,6 +23,7 @@
 #define LAZY_ARTIFACT_SPANS_TYPE "application/vnd.lazyrun.spans.v1+zstd"
 #define LAZY_ARTIFACT_WINDOWS_TYPE "application/vnd.lazyrun.windows.v1"
 #define LAZY_ARTIFACT_PACK_TYPE "application/vnd.lazyrun.pack.v1"
+#define LAZY_ARTIFACT_PROFILE_TYPE "application/vnd.lazyrun.profile.v1"
 
 #define LAZY_ARTIFACT_CREATED "org.opencontainers.image.created" /* the annotation that says which is the newest */
 
@@ -47,6 +48,11 @@ struct lazy_artifact_pack {
 	char *command; /* the container's argv it was recorded with, a JSON array of strings */
 };
 
+struct lazy_artifact_profile {
+	struct lazy_artifact_blob blob;
+	struct digest command; /* sha256 of lazy_artifact_command(): what was typed here is not told */
+};
+
 struct lazy_artifact {
 	struct digest subject;
 	uint64_t subject_size;
@@ -56,6 +62,8 @@ struct lazy_artifact {
 	size_t n_layers;
 	struct lazy_artifact_pack *packs;
 	size_t n_packs;
+	struct lazy_artifact_profile *profiles; /* room for LIMIT_PROFILES when parsed */
+	size_t n_profiles;
 };
 
 int lazy_artifact_parse(const void *data, size_t size, const char *name, struct lazy_artifact **ret);
@@ -69,6 +77,9 @@ const struct lazy_artifact_layer *lazy_artifact_layer(const struct lazy_artifact
 
 /* An argv as the JSON text that packs are found by; the same text for the same argv. */
 int lazy_artifact_command(char *const *argv, struct bytes *ret);
+
+/* NULL: there is none for this command. */
+const struct lazy_artifact_profile *lazy_artifact_profile(const struct lazy_artifact *a, const struct digest *command);
 
 /* The pack for a command: recorded with the same argv, else with the same program, else with the image's own
  * command (`fallback`). NULL: none of them. Both texts from lazy_artifact_command(); NULL: no such command. */

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/report.h" /* before cmocka.h, which makes fail() a macro */
 #include "format/lazy_artifact.h"
+#include "format/profile.h"
 
 #include <cmocka.h>
 
@@ -35,6 +36,7 @@ static void make(struct bytes *ret)
 	struct lazy_artifact_pack packs[2] = {
 		{.blob = blob_of(31), .head = digest_of(32), .head_size = 40, .command = numpy},
 		{.blob = blob_of(41), .head = digest_of(42), .head_size = 41, .command = usual}};
+	struct lazy_artifact_profile profiles[2] = {{blob_of(51), digest_of(52)}, {blob_of(61), digest_of(62)}};
 	struct lazy_artifact a = {.subject = digest_of(9),
 				  .subject_size = 1234,
 				  .subject_type = "application/vnd.docker.distribution.manifest.v2+json",
@@ -42,7 +44,9 @@ static void make(struct bytes *ret)
 				  .layers = layers,
 				  .n_layers = 2,
 				  .packs = packs,
-				  .n_packs = 2};
+				  .n_packs = 2,
+				  .profiles = profiles,
+				  .n_profiles = 2};
 
 	assert_int_equal(lazy_artifact_build(&a, ret), 0);
 }
@@ -51,7 +55,7 @@ static void gives_back_what_was_put_in(void **state)
 {
 	_cleanup_(lazy_artifact_free) struct lazy_artifact *a = NULL;
 	_cleanup_(bytes_free) struct bytes b = {0}, again = {0};
-	struct digest second = digest_of(2), other = digest_of(3);
+	struct digest second = digest_of(2), other = digest_of(3), command = digest_of(62);
 
 	(void)state;
 	make(&b);
@@ -64,6 +68,8 @@ static void gives_back_what_was_put_in(void **state)
 	assert_int_equal(lazy_artifact_layer(a, &second)->windows.digest.algorithm, DIGEST_NONE);
 	assert_null(lazy_artifact_layer(a, &other));
 	assert_int_equal(a->packs[0].head_size, 40);
+	assert_int_equal(lazy_artifact_profile(a, &command)->blob.size, 161);
+	assert_null(lazy_artifact_profile(a, &other));
 	assert_int_equal(lazy_artifact_build(a, &again), 0);
 	assert_int_equal(b.size, again.size);
 	assert_memory_equal(b.data, again.data, b.size);
@@ -204,6 +210,31 @@ static void limits(void **state)
 	}
 }
 
+/* The same with so many profiles of so many bytes, of the same command or each of another. */
+static int try_profiles(size_t n, uint64_t size, bool same)
+{
+	struct lazy_artifact_profile profiles[LIMIT_PROFILES + 1];
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct lazy_artifact a = {.subject = digest_of(9), .subject_size = 1, .subject_type = "a/b", .created = "",
+				  .profiles = profiles, .n_profiles = n};
+
+	for (size_t i = 0; i < n; i++)
+		profiles[i] = (struct lazy_artifact_profile){{digest_of(7), size}, digest_of(same ? 1 : (uint8_t)(i + 1))};
+	assert_int_equal(lazy_artifact_build(&a, &b), 0);
+	return parse_quietly(&b);
+}
+
+/* LIMIT_PROFILES and the size that LIMIT_PROFILE_RUNS makes */
+static void limits_of_profiles(void **state)
+{
+	(void)state;
+	assert_int_equal(try_profiles(2, 1, true), -EBADMSG);
+	for (int above = -1; above <= 1; above++) {
+		assert_int_equal(try_profiles((size_t)((int)LIMIT_PROFILES + above), 1, false), above > 0 ? -EFBIG : 0);
+		assert_int_equal(try_profiles(1, PROFILE_SIZE_MAX + (uint64_t)(int64_t)above, false), above > 0 ? -EFBIG : 0);
+	}
+}
+
 /* LIMIT_COMMAND_SIZE: what is recorded */
 static void a_command_has_a_limit(void **state)
 {
@@ -229,6 +260,7 @@ int main(void)
 		cmocka_unit_test(a_command_is_one_text),
 		cmocka_unit_test(refuses_what_lies),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(limits_of_profiles),
 		cmocka_unit_test(a_command_has_a_limit),
 	};
 
