@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "base/thread.h"
+#include "fetch/wide.h"
 
 #define STOP_MS 100u /* how soon who waits sees that it is to stop */
 
@@ -34,7 +35,7 @@ static void *run(void *opaque)
 	int r;
 
 	report_capture(text);
-	r = registry_stream(d->registry, &d->descriptor, d->fd, d->watch.position, &d->watch);
+	r = wide_stream(d->registry, &d->descriptor, d->fd, d->watch.position, &d->watch);
 	report_capture(NULL);
 	pthread_mutex_lock(&d->watch.lock);
 	memcpy(d->text, text, sizeof(text));

@@ -366,7 +366,23 @@ static int fail_short(struct registry *g, const struct exchange_want *w, uint64_
 		    g->host, w->what, at, size);
 }
 
-int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint64_t from,
+int registry_get_piece(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
+		       struct transport_watch *watch, void *out)
+{
+	_cleanup_(transport_reply_free) struct transport_reply reply = {0};
+	struct blob_name name;
+	struct exchange_want w = want_blob(g, d, &name);
+
+	w.request.range_off = off;
+	w.request.range_size = size;
+	w.request.out = out;
+	w.request.watch = watch;
+	w.request.bulk = true;
+	w.request.timeout_ms += (unsigned int)(size / SLOWEST_LINK);
+	return get(g, &w, REGISTRY_WAIT, &reply);
+}
+
+int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint64_t *at, uint64_t to,
 		    struct transport_watch *watch)
 {
 	_cleanup_(transport_reply_free) struct transport_reply reply = {0};
@@ -374,38 +390,38 @@ int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint
 	struct retry retry;
 	struct blob_name name;
 	struct exchange_want w = want_blob(g, d, &name);
-	uint64_t at = from, mark = from;
+	uint64_t mark = *at;
 
 	w.request.fd = fd;
 	w.request.watch = watch;
 	w.request.timeout_ms = 0; /* as long as bytes come */
 	w.request.bulk = d->size >= BULK_SIZE;
 	retry_begin(&retry, true);
-	while (at < d->size) {
+	while (*at < to) {
 		int r;
 
-		w.request.range_off = at;
-		w.request.range_size = at ? d->size - at : 0;
+		w.request.range_off = *at;
+		w.request.range_size = *at || to < d->size ? to - *at : 0;
 		r = exchange_run(g->exchange, &w, &url, &reply);
 		if (r < 0 && r != -EIO)
 			return r;
-		at += reply.received;
+		*at += reply.received;
 		if (reply.received)
 			atomic_store(&g->worked, clock_ms());
-		if (at == d->size)
+		if (*at >= to)
 			return 0; /* even when the connection broke just then */
 		if (r == 0 && reply.status == 416)
-			return fail_short(g, &w, at, d->size);
+			return fail_short(g, &w, *at, d->size);
 		if (r == 0 && is_success(&w, &reply)) {
 			if (reply.status == 200 && reply.received == 0)
-				return fail_short(g, &w, at, d->size);
+				return fail_short(g, &w, *at, d->size);
 			reply.failure = TRANSPORT_CUT;
 			snprintf(reply.text, sizeof(reply.text), "it ended early, at byte %" PRIu64,
-				 at);
+				 *at);
 		}
-		if (at - mark >= PROGRESS_SIZE) {
+		if (*at - mark >= PROGRESS_SIZE) {
 			retry_begin(&retry, true);
-			mark = at;
+			mark = *at;
 		}
 		r = retry_wait(&retry, &reply, watch);
 		if (r < 0)

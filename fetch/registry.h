@@ -51,7 +51,11 @@ int64_t registry_worked(const struct registry *g);
 bool registry_has_referrers(const struct registry *g);
 void registry_set_has_referrers(struct registry *g);
 
-/* Writes bytes [from, size) of the blob to the same place in fd, with retries and resume.
- * watch->position follows; cancelling it ends the call with -ECANCELED. */
-int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint64_t from,
+/* Writes bytes [*at, to) of the blob to the same place in fd, with retries and resume. *at and watch->position follow;
+ * cancelling it ends the call with -ECANCELED. From a server that knows no ranges all of it comes, also behind `to`. */
+int registry_stream(struct registry *g, const struct descriptor *d, int fd, uint64_t *at, uint64_t to,
 		    struct transport_watch *watch);
+
+/* As registry_get_range() with patience, until `watch` is cancelled. */
+int registry_get_piece(struct registry *g, const struct descriptor *d, uint64_t off, size_t size,
+		       struct transport_watch *watch, void *out);

@@ -81,7 +81,7 @@ struct transport_request {
 	struct bytes *body; /* at most body_max bytes */
 	size_t body_max;
 	void *out; /* exactly range_size bytes at most */
-	int fd; /* -1: none; else by pwrite at range_off */
+	int fd; /* -1: none; else by pwrite at range_off; a 200 for a range from 0 on is kept whole */
 	const struct transport_follow *follow; /* NULL, or told of what comes */
 	struct transport_watch *watch; /* NULL, or its position follows an fd */
 };

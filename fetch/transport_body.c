@@ -177,7 +177,7 @@ static bool begin_body(struct transport_body *b)
 		return false;
 	}
 	b->skip = q->range_off;
-	if (q->range_size)
+	if (q->range_size && (q->range_off || q->fd < 0 || q->total == TRANSPORT_UNKNOWN))
 		b->room = q->range_size;
 	else if (q->body)
 		b->room = q->body_max;

@@ -1,6 +1,8 @@
 """The store under use: what is in use stays, what is removed is gone, what was damaged or cut is made anew."""
 import contextlib
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -123,6 +125,51 @@ class Killed(Case):
             self.assertEqual(self.run_ok("cat", proxy.reference("killed"), "/" + n).raw, d)
         # They stay until their checkpoints are made.
         wait_until("no packed bytes", lambda: not [f for f in os.listdir(self.lab.store + "/tmp") if f.endswith(".part")])
+
+
+class Wide(Case):
+    """A large layer from a host that gives each connection only so much, and from one that knows no ranges."""
+
+    SIZE = 112 << 20
+
+    @classmethod
+    def prepare(cls):
+        data = noise("wide", cls.SIZE)
+        cls.sum = hashlib.sha256(data).hexdigest()
+        layout = cls.lab.layout
+        layer = layout.put_layer(tiny([oci.member("f", data)]), "none")
+        cls.layer = layer[0]["digest"]
+        layout.put_image("wide", [layer], CONFIG)
+        cls.lab.registry.push(layout, "wide")
+
+    def pull(self, rule):
+        proxy = Proxy(self.lab.registry.address, lambda r: rule(r) if self.layer in r.path else None)
+        self.addCleanup(proxy.close)
+        self.addCleanup(shutil.rmtree, self.lab.store)
+        self.addCleanup(self.lab.stop_server)
+        image = proxy.reference("wide")
+        self.run_ok("pull", "-q", image)
+        self.assertEqual(self.run_ok("run", image, "sha256sum", "/f").stdout.split()[0], self.sum)
+        return [r for r in proxy.blobs() if self.layer in r.path]
+
+    def test_several_connections(self):
+        ranges = sorted(r.range for r in self.pull(lambda r: {"rate": 20e6}))
+        self.assertGreater(len(ranges), 8)
+        self.assertTrue(all(a[1] + 1 == b[0] for a, b in zip(ranges, ranges[1:])), f"{ranges}: gaps, or bytes came twice")
+
+    def test_one_that_breaks(self):
+        cut = []
+
+        def rule(r):
+            if r.range[0] > 40 << 20 and not cut:
+                cut.append(r)
+                return {"cut": 1 << 20}
+            return {"rate": 20e6}
+        self.pull(rule)
+        self.assertEqual(len(cut), 1)
+
+    def test_no_ranges(self):
+        self.assertEqual(len(self.pull(lambda r: {"whole": True})), 1)
 
 
 class Odd(Case):
