@@ -1,5 +1,5 @@
-"""kill9: a container that reads, maps, executes and lists an image of evicted, uncompressed layers, and what kills
-the server and the fetcher meanwhile. Used by test_takeover.py (seconds) and bench/kill9 (minutes).
+"""kill9: a container that reads, maps, executes and lists an image of evicted layers, and what kills the server and the
+fetcher meanwhile. Used by test_takeover.py (seconds) and bench/kill9 (minutes).
 """
 import contextlib
 import json
@@ -10,13 +10,34 @@ import subprocess
 import threading
 
 import oci
-from lab import CONFIG, mounts_below, read_until, tiny, wait_until
+from lab import CONFIG, Lab, mounts_below, read_until, tiny, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES, WORDS, PROGRAMS, WORKERS = 24, 96 << 10, 8, 4  # files of 768 KiB
 
 
-def build(lab):
+# What the layer with the load is, and as what it starts (`lazyrun inspect --layers`).
+FORMATS = {"tar": "tar", "artifact": "artifact", "estargz": "estargz", "zstd:chunked": "zstd:chunked", "soci": "soci"}
+
+
+def make_lazy(lab, image, form):
+    """By a machine of its own. Returns the reference to what is lazy."""
+    builder = Lab()
+    try:
+        if form == "artifact":
+            builder.lazyrun("index", "--push", image, check=0)
+        elif form == "soci":
+            builder.lazyrun("index", "--push", "--format", "soci", image, check=0)
+        else:
+            lazy = image.rpartition(":")[0] + ":lazy"
+            builder.lazyrun("convert", "--to", form, image, lazy, check=0)
+            return lazy
+    finally:
+        builder.close()
+    return image
+
+
+def build(lab, form="tar"):
     """Builds the worker and its image, pulls and evicts it. Returns the reference."""
     worker, data = lab.where + "/worker", lab.where + "/data"
     subprocess.run(["cc", "-O2", "-static", "-o", worker, HERE + "/kill9_worker.c"], check=True)
@@ -29,9 +50,14 @@ def build(lab):
         with open(f"{data}/{name}", "rb") as f:
             members.append(oci.member("load/" + name, f.read()))
     members += [oci.member(f"bin/p{i}", program, 0o755) for i in range(PROGRAMS)]
-    image = lab.image("kill9", [tiny(), oci.tar(members)], CONFIG, form="none")
+    image = lab.image("kill9", [tiny(), oci.tar(members)], CONFIG, form="none" if form == "tar" else "gzip")
+    if form != "tar":
+        image = make_lazy(lab, image, form)
     lab.lazyrun("pull", image, check=0)
     lab.lazyrun("evict", image, check=0)
+    shown = lab.lazyrun("inspect", "--layers", image, check=0).stdout.splitlines()[2].split()[-2]
+    if shown != FORMATS[form]:
+        raise AssertionError(f"the layer starts as {shown}, not as {form}")
     lab.kill9_image = image
     return image
 
