@@ -13,6 +13,7 @@ import random
 import stat
 import time
 
+import kill9
 import oci
 from lab import tiny
 from odd_image import noise
@@ -119,8 +120,8 @@ class Chaos:
         return act
 
 
-def image(lab):
-    """An image of three layers, one of each form. Returns {path: (mode, sha256 or link)} of its tree."""
+def image(lab, name="chaos", forms=("gzip", "zstd", "none")):
+    """An image of three layers, of these forms. Returns {path: (mode, sha256 or link)} of its tree."""
     files = {f"d{i % 7}/f{i:03}": noise(f"chaos{i}", i * i * 40 + i) for i in range(150)}
     big = {"big/zstd": noise("chaos zstd", 3 << 20), "big/gzip": noise("chaos gzip", 2 << 20),
            "big/none": noise("chaos none", 5 << 20)}
@@ -129,9 +130,9 @@ def image(lab):
     one = tiny([oci.directory("big"), oci.member("big/gzip", big["big/gzip"])])
     two = oci.tar(top + [oci.member(n, files[n], 0o640) for n in names[::2]] + [oci.member("big/zstd", big["big/zstd"])])
     three = oci.tar([oci.member(n, files[n], 0o600) for n in names[1::2]] + [oci.member("big/none", big["big/none"])])
-    layers = [lab.layout.put_layer(one, "gzip"), lab.layout.put_layer(two, "zstd"), lab.layout.put_layer(three, "none")]
-    lab.layout.put_image("chaos", layers)
-    lab.registry.push(lab.layout, "chaos")
+    layers = [lab.layout.put_layer(plain, form) for plain, form in zip((one, two, three), forms)]
+    lab.layout.put_image(name, layers)
+    lab.registry.push(lab.layout, name)
     want = {n: (0o640, sha(files[n])) for n in names[::2]}
     want.update({n: (0o600, sha(files[n])) for n in names[1::2]})
     want.update({n: (0o644, sha(d)) for n, d in big.items()})
@@ -164,37 +165,59 @@ class Tally:
         self.pulls, self.retried, self.reads_failed, self.wrong = 0, 0, 0, []
 
 
-def pull(lab, chaos, reference, want, tally, tries=8, evict=True):
-    """One pull into an empty store, its tree, and the same again with the uncompressed layer's bytes evicted."""
-    for n in range(tries):
-        p = lab.lazyrun("pull", "-q", reference)
+def lazy_image(lab, form):
+    """The same tree as an image that is lazy in one of make_lazy()'s forms: (repository and tag, its tree)."""
+    name = "chaos-" + form.replace(":", "-")
+    want = image(lab, name, ("gzip", "gzip", "gzip"))
+    reference = kill9.make_lazy(lab, f"{lab.registry.address}/{name}:latest", form)
+    return reference.partition("/")[2], want
+
+
+def again_and_again(tally, tries, what, act):
+    """Until it succeeds: whether it did. Its errors must say why."""
+    for _ in range(tries):
+        p = act()
         if p.returncode == 0:
-            break
+            return True
         tally.retried += 1
         if not any(word in p.stderr for word in ERRORS):
-            tally.wrong.append(f"an error that does not say why: {p.stderr!r}")
-    else:
-        tally.wrong.append(f"{tries} tries, the last: {p.stderr!r}")
-        return
-    tally.pulls += 1
+            tally.wrong.append(f"{what}: an error that does not say why: {p.stderr!r}")
+    tally.wrong.append(f"{what}: {tries} tries, the last: {p.stderr!r}")
+    return False
+
+
+def read_mounted(lab, reference, want, tally, tries, *flags):
+    """Mounts it and compares all of it."""
     at = lab.where + "/mnt"
     os.makedirs(at, exist_ok=True)
+    if not again_and_again(tally, tries, "mount", lambda: lab.lazyrun("mount", *flags, reference, at)):
+        return
+    try:
+        for _ in range(tries):
+            try:
+                tally.wrong += compare(at, want)
+                return
+            except OSError as e:
+                tally.reads_failed += 1
+                last = e
+        tally.wrong.append(f"reads fail {tries} times: {last}")
+    finally:
+        lab.lazyrun("umount", at, check=0)
+
+
+def pull(lab, chaos, reference, want, tally, tries=8, evict=True):
+    """One pull into an empty store, its tree, and the same again with the uncompressed layer's bytes evicted."""
+    if not again_and_again(tally, tries, "pull", lambda: lab.lazyrun("pull", "-q", reference)):
+        return
+    tally.pulls += 1
     for evicted in (False, True) if evict else (False,):
         if evicted:
             lab.lazyrun("evict", reference, check=0)
-        p = lab.lazyrun("mount", reference, at)
-        if p.returncode:
-            tally.wrong.append(f"mount: {p.stderr!r}")
-            return
-        try:
-            for n in range(tries):
-                try:
-                    tally.wrong += compare(at, want)
-                    break
-                except OSError as e:
-                    tally.reads_failed += 1
-                    last = e
-            else:
-                tally.wrong.append(f"reads fail {tries} times: {last}")
-        finally:
-            lab.lazyrun("umount", at, check=0)
+        read_mounted(lab, reference, want, tally, tries)
+
+
+def read_lazily(lab, reference, want, tally, tries=8):
+    """From an empty store, every byte when it is read."""
+    before = len(tally.wrong)
+    read_mounted(lab, reference, want, tally, tries, "--require-lazy")
+    tally.pulls += len(tally.wrong) == before

@@ -2,9 +2,10 @@
 import shutil
 
 import chaos
+import kill9
 from lab import Case
 
-PULLS = 6
+PULLS = 4
 
 
 class Storm(Case):
@@ -18,8 +19,14 @@ class Storm(Case):
             chaos.pull(self.lab, storm, storm.reference("chaos"), want, tally)
             self.lab.stop_server()
             shutil.rmtree(self.lab.store)
+        for form in kill9.FORMATS:
+            if form != "tar":
+                lazy, want = chaos.lazy_image(self.lab, form)
+                chaos.read_lazily(self.lab, f"{storm.front.address}/{lazy}", want, tally)
+                self.lab.stop_server()
+                shutil.rmtree(self.lab.store)
         self.assertEqual(tally.wrong, [])
-        self.assertEqual(tally.pulls, PULLS)
+        self.assertEqual(tally.pulls, PULLS + len(kill9.FORMATS) - 1)
         self.assertEqual(storm.leaks, [])
         for name, _ in chaos.FAULTS:
             self.assertGreater(storm.counts[name], 0, f"{name} was never thrown: another seed")
