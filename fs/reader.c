@@ -177,7 +177,7 @@ void reader_record(struct reader *r, int fd)
 }
 
 /* A write of its own for each, so that a server that dies loses nothing and files are never torn. */
-static void record(const struct reader *r, const struct image_view_layer *layer, uint64_t off, size_t size)
+static void record(struct reader *r, const struct image_view_layer *layer, uint64_t off, size_t size)
 {
 	struct need_touched t = {.number = layer->number, .first_page = off / LAYER_PAGE};
 	int fd;
