@@ -25,6 +25,7 @@
 #include "fetch/profile_blob.h"
 #include "fetch/push.h"
 #include "fetch/referrers.h"
+#include "fetch/tell.h"
 #include "fetch/way_back.h"
 #include "format/lazy_artifact.h"
 #include "format/media_type.h"
@@ -36,6 +37,7 @@ struct made {
 	struct source *source;
 	const struct image *image;
 	const struct lazy_index_how *how;
+	struct tell tell;
 	struct lazy_artifact *artifact;
 	struct lazy_artifact *before; /* what the image has now; NULL: none */
 	struct digest before_digest;
@@ -143,6 +145,7 @@ static int add_layers(struct made *m)
 
 		if (l->blob.size <= ENSURE_LAYERS_SMALL || lazy_artifact_layer(m->artifact, &l->blob.digest))
 			continue;
+		tell_progress(&m->tell, i, m->image->n_layers);
 		r = make_spans(m, l);
 		if (r == 0 && !has_spans(m, l)) {
 			report_note("layer %.19s of %s cannot be entered in the middle: it stays out of the artifact",
@@ -340,6 +343,7 @@ static int push_to(struct made *m, struct source *to, const struct bytes *manife
 			      .data = LAZY_ARTIFACT_CONFIG, .size = strlen(LAZY_ARTIFACT_CONFIG), .fd = -1},
 		      NULL, NULL);
 	for (size_t i = 0; r == 0 && i < a->n_layers; i++) {
+		tell_progress(&m->tell, i, a->n_layers);
 		r = artifact_push_blob(s, to, &a->layers[i].index.digest, sent);
 		if (r == 0)
 			r = artifact_push_blob(s, to, &a->layers[i].spans.digest, sent);
@@ -411,7 +415,8 @@ static void describe(const struct made *m, const struct digest *artifact, struct
 int lazy_index(struct context *c, struct source *source, const struct image *image, const struct lazy_index_how *how,
 	       struct json_object *answer)
 {
-	_cleanup_(made_free) struct made m = {.context = c, .source = source, .image = image, .how = how};
+	_cleanup_(made_free) struct made m = {
+		.context = c, .source = source, .image = image, .how = how, .tell = {c, how->connection, "index", 0}};
 	_cleanup_(bytes_free) struct bytes manifest = {0};
 	struct digest digest;
 	uint64_t sent = 0;

@@ -14,6 +14,7 @@
 #include "fetch/source.h"
 
 struct lazy_index_how {
+	uint32_t connection;	      /* of the command that waits */
 	bool push;
 	bool add_record;	      /* the image's present artifact stays as it is, and gets one pack more */
 	bool profiles;		      /* what starts here were seen to need goes along */

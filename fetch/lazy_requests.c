@@ -95,7 +95,8 @@ int lazy_requests_index(struct context *c, uint32_t connection, struct source *s
 		r = lazy_requests_command(o, image, &command);
 	if (r < 0)
 		return r;
-	how = (struct lazy_index_how){.push = push,
+	how = (struct lazy_index_how){.connection = connection,
+				      .push = push,
 				      .add_record = add,
 				      .profiles = profiles,
 				      .touched = record ? &touched : NULL,

@@ -16,6 +16,8 @@ static int zeros(struct bytes *b, size_t n)
 {
 	int r;
 
+	if (n == 0)
+		return 0;
 	if (n > INT32_MAX || b->size > INT32_MAX - n)
 		return -EFBIG;
 	r = bytes_reserve(b, n);

@@ -91,6 +91,8 @@ static int add_checkpoint(struct zinfo_make *m, uint8_t bits)
 	uint8_t head[17];
 	int r = 0;
 
+	if (m->made.checkpoints.size > LIMIT_LAZY_BLOB_SIZE)
+		return -EFBIG;
 	if (m->made.checkpoints.size > HEAD)
 		r = end_span(m);
 	else /* what was hashed is the gzip header */
@@ -108,6 +110,8 @@ static int add_checkpoint(struct zinfo_make *m, uint8_t bits)
 
 static void keep_window(struct zinfo_make *m, const uint8_t *out, size_t n)
 {
+	if (n == 0)
+		return;
 	if (n >= WINDOW) {
 		memcpy(m->window, out + n - WINDOW, WINDOW);
 		return;

@@ -151,6 +151,8 @@ int ztoc_write_member(struct ztoc_write *w, const struct tar_member *m)
 		return cannot(m, "has something between itself and what is before it");
 	if (rfc3339_write(m->mtime, m->mtime_nsec, when) < 0)
 		return cannot(m, "is of a year before 0 or after 9999");
+	if (w->files.size > LIMIT_LAZY_BLOB_SIZE)
+		return -EFBIG;
 	w->end = (m->body_off + m->size + BLOCK - 1) / BLOCK * BLOCK;
 	return add_file(w, m, when);
 }
