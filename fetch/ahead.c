@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/thread.h"
 #include "fetch/closure.h"
+#include "fetch/gaps.h"
 #include "fetch/span_unit.h"
 
 #define TOUCHES 1024u	      /* that wait for the thread; more are dropped */
@@ -25,7 +26,10 @@
 #define LIBRARY_SMALL (1u << 20) /* a library too, */
 #define LIBRARY_LARGE (5u << 20) /* or when so many parts of it were touched */
 #define LIBRARY_PARTS 5u
-#define DIRECTORY_SMALL (1u << 20) /* all files of a directory follow the first of them, */
+#define GAP_PART (256u << 10)	 /* of a larger one follows what lies between two touched places, the farther from each
+				    other the more parts were touched, */
+#define GAP_PARTS 10u		 /* at most so many */
+#define DIRECTORY_SMALL (1u << 20) /* all small files of a directory follow the first of them, */
 #define DIRECTORY_LARGE (6u << 20) /* or the third */
 #define DIRECTORY_FILES 3u
 #define DIRECTORY_MANY 8u /* or this one, when it is a quarter of them: somebody reads them all; */
@@ -57,6 +61,8 @@ struct table { /* of a layer */
 	struct layer_store *layer; /* a reference while it is looked at: one that was removed must not be kept by us */
 	uint32_t number;
 	struct bytes files, directories;
+	uint8_t *marks; /* of gaps_touch() */
+	size_t n_marks;
 	/* Spans read one after the other: */
 	size_t first, end; /* the unit that was touched last */
 	size_t asked_to;
@@ -100,6 +106,7 @@ static void table_free(struct table **table)
 		return;
 	bytes_free(&t->files);
 	bytes_free(&t->directories);
+	free(t->marks);
 	free(t);
 	*table = NULL;
 }
@@ -221,22 +228,29 @@ static struct file *find_file(const struct table *t, uint64_t off)
 	return low > 0 && off - file_at(t, low - 1)->off < file_at(t, low - 1)->size ? file_at(t, low - 1) : NULL;
 }
 
+/* The spans [*ret_first, *ret_end) have the file's bytes. */
+static int spans_of(const struct span_table *spans, const struct file *f, size_t *ret_first, size_t *ret_end)
+{
+	if (span_table_at(spans, f->off, ret_first) < 0)
+		return -ENODATA;
+	if (span_table_at(spans, f->off + f->size - 1, ret_end) < 0)
+		*ret_end = span_table_count(spans) - 1;
+	(*ret_end)++;
+	return 0;
+}
+
 static void ask_file(struct ahead *a, const struct table *t, struct file *f)
 {
-	const struct span_table *spans = layer_store_spans(t->layer);
-	size_t first, last;
+	size_t first, end;
 
 	if (f->asked)
 		return;
 	f->asked = true;
-	if (span_table_at(spans, f->off, &first) < 0)
-		return;
-	if (span_table_at(spans, f->off + f->size - 1, &last) < 0)
-		last = span_table_count(spans) - 1;
-	fill_ahead(a->fill, t->layer, t->number, first, last - first + 1);
+	if (spans_of(layer_store_spans(t->layer), f, &first, &end) == 0)
+		fill_ahead(a->fill, t->layer, t->number, first, end - first);
 }
 
-/* Those behind the touched one first: programs read on rather than back. */
+/* Its small files. Those behind the touched one first: programs read on rather than back. */
 static void ask_directory(struct ahead *a, const struct table *t, const struct file *touched)
 {
 	size_t n = n_files(t), from = (size_t)(touched - file_at(t, 0));
@@ -244,7 +258,7 @@ static void ask_directory(struct ahead *a, const struct table *t, const struct f
 	for (size_t k = 0; k < n; k++) {
 		struct file *f = file_at(t, (from + k) % n);
 
-		if (f->directory == touched->directory)
+		if (f->directory == touched->directory && f->size <= BESIDE_MAX)
 			ask_file(a, t, f);
 	}
 }
@@ -303,6 +317,29 @@ static void ask_rest(struct ahead *a, struct table *t)
 	}
 }
 
+/* Of a large file; of data only what is read on: what lies between two places that were looked up may never be. */
+static void fill_gaps(struct ahead *a, struct table *t, const struct file *f, uint64_t off)
+{
+	const struct span_table *spans = layer_store_spans(t->layer);
+	struct gap gaps[GAP_KINDS];
+	size_t first, end, at;
+	uint64_t reach = 0;
+
+	if (!t->marks) {
+		t->n_marks = span_table_count(spans);
+		t->marks = calloc(t->n_marks, 1);
+	}
+	if (!t->marks || t->n_marks != span_table_count(spans))
+		return;
+	if (spans_of(spans, f, &first, &end) < 0 || span_table_at(spans, off, &at) < 0 || at < first || at >= end)
+		return;
+	if (f->program || f->library)
+		reach = (f->parts < GAP_PARTS ? f->parts : GAP_PARTS) * GAP_PART;
+	gaps_touch(t->marks, spans, at, first, end, reach, gaps);
+	for (size_t i = 0; i < GAP_KINDS; i++)
+		fill_ahead(a->fill, t->layer, t->number, gaps[i].first, gaps[i].n);
+}
+
 static void look_at_file(struct ahead *a, struct table *t, struct file *f, uint64_t off)
 {
 	struct directory *d = directory_at(t, f->directory);
@@ -310,13 +347,15 @@ static void look_at_file(struct ahead *a, struct table *t, struct file *f, uint6
 
 	if (f->parts < UINT16_MAX)
 		f->parts++;
-	if (f->program && off == f->off && !f->touched)
-		closure_begin(a->context, a->fill, t->number, f->off, f->size);
+	if ((f->program || f->library) && off == f->off && !f->touched)
+		closure_begin(a->context, a->fill, t->number, f->off, f->size, f->library);
 	if (!f->touched && ++d->n_touched == d->n_files && d->n_files >= WHOLE_FILES)
 		note_whole(t, off);
 	f->touched = true;
 	if (is_wanted_whole(f, off))
 		ask_file(a, t, f);
+	else if (f->size > BESIDE_MAX && !f->asked)
+		fill_gaps(a, t, f, off);
 	if (f->size <= BESIDE_MAX && !d->asked && is_followed(d)) {
 		d->asked = true;
 		ask_directory(a, t, f);
@@ -325,7 +364,8 @@ static void look_at_file(struct ahead *a, struct table *t, struct file *f, uint6
 		look_at_children(a, t, f->directory);
 }
 
-static void follow_run(struct ahead *a, struct table *t, uint64_t off)
+/* `large`: of a file whose own spans are looked at. Who reads on in it does not read on behind it. */
+static void follow_run(struct ahead *a, struct table *t, bool large, uint64_t off)
 {
 	const struct span_table *spans = layer_store_spans(t->layer);
 	unsigned int far, k, n_asked = 0;
@@ -345,7 +385,7 @@ static void follow_run(struct ahead *a, struct table *t, uint64_t off)
 	}
 	t->first = u.first;
 	t->end = u.first + u.n;
-	if (t->run < RUN_MIN)
+	if (t->run < RUN_MIN || large)
 		return;
 	far = t->run < RUN_AHEAD ? t->run : RUN_AHEAD;
 	at = t->end;
@@ -394,7 +434,7 @@ static void look(struct ahead *a, const struct need *n)
 	f = find_file(t, off);
 	if (f)
 		look_at_file(a, t, f, off);
-	follow_run(a, t, off);
+	follow_run(a, t, f && f->size > BESIDE_MAX, off);
 	ask_rest(a, t);
 	t->layer = NULL;
 }

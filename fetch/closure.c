@@ -18,7 +18,8 @@
 
 #define PROGRAMS 4u	     /* at a time; of more the linker's own reads say what they need */
 #define FILES 128u	     /* of one program */
-#define WHOLE_MAX (5u << 20) /* a larger library is not asked for as a whole */
+#define WHOLE_MAX (5u << 20)   /* a larger library is not asked for as a whole, */
+#define OPENED_MAX (1u << 20)  /* nor one of these of what is opened later: less of it is touched */
 #define CACHE_MAX (1u << 20) /* ld.so.cache */
 #define WAIT_MS 15000	     /* for bytes that are parsed */
 #define PATH_SIZE 1024u
@@ -35,6 +36,7 @@ struct closure {
 	struct fill *fill;
 	uint32_t layer_number;
 	struct file program;
+	uint64_t whole_max;
 	struct tree tree;
 	struct tree_dir *dir; /* what lookups walk through */
 	struct layer_store *layers[LIMIT_LAYERS];
@@ -164,7 +166,7 @@ static void add(struct closure *l, const struct file *f)
 	if (l->n_files == FILES)
 		return;
 	l->files[l->n_files++] = *f;
-	ask(l, f->position, f->off, f->size <= WHOLE_MAX ? f->size : ELF_HEAD_SIZE);
+	ask(l, f->position, f->off, f->size <= l->whole_max ? f->size : ELF_HEAD_SIZE);
 }
 
 static bool add_path(struct closure *l, const char *path)
@@ -302,14 +304,14 @@ static void *run(void *argument)
 	return NULL;
 }
 
-void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size)
+void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size, bool library)
 {
 	struct closure *l = calloc(1, sizeof(*l));
 	bool started = false;
 
 	if (!l)
 		return;
-	*l = (struct closure){.context = c, .fill = fill, .layer_number = layer_number};
+	*l = (struct closure){.context = c, .fill = fill, .layer_number = layer_number, .whole_max = library ? OPENED_MAX : WHOLE_MAX};
 	l->program = (struct file){.off = off, .size = size, .script_allowed = true};
 	l->dir = malloc(sizeof(*l->dir));
 	if (atomic_fetch_add(&n_running, 1) < PROGRAMS && l->dir)

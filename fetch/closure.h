@@ -11,7 +11,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "fetch/fill.h"
 
-/* The file at `off` of this layer was executed, or will be. */
-void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size);
+/* The file at `off` of this layer was executed, or will be; or, a library, is opened while its program runs. */
+void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size, bool library);
