@@ -17,12 +17,14 @@
 #include "fetch/check_layer.h"
 #include "fetch/keep.h"
 #include "fetch/lazy_pack.h"
+#include "fetch/passing.h"
 #include "fetch/span_get.h"
 #include "fetch/span_unit.h"
 #include "fetch/stream.h"
 
 #define QUIET_MS 2000	/* no reader waited for so long: idle */
 #define LOOK_MS 5
+#define LOOK_AGAIN_MS 300 /* at a blob that passes by */
 #define RENAME_MS 30000 /* between two looks whether a checked layer is in use */
 #define FAILED_MAX 3u	/* rounds in which a layer's spans do not come */
 
@@ -37,6 +39,7 @@ struct job {
 	enum state state;
 	int64_t again; /* clock_ms(): not looked at before */
 	unsigned int failed;
+	bool asked; /* for its blob to pass by */
 	bool forget;
 };
 
@@ -121,7 +124,26 @@ static void ask_missing(struct background *b, const struct job *j, struct layer_
 		pause_ms(LOOK_MS);
 }
 
-/* 0: all of it is here. -EAGAIN: not all of it came, -ECANCELED: it is not wanted any more. */
+/* At once: nobody waits for less than the whole of its blob. -EINPROGRESS: it is on its way. */
+static int let_pass(struct background *b, struct job *j, struct layer_store *layer, uint32_t number)
+{
+	if (passing_runs(b->context->passing, j->key) || atomic_load(&b->context->offline))
+		return -EINPROGRESS;
+	j->asked = !j->asked;
+	return j->asked && passing_want(b->context->passing, layer, number, false) == 0 ? -EINPROGRESS : -EAGAIN;
+}
+
+static bool is_passing(const struct layer_store *layer)
+{
+	struct span s;
+
+	if (span_table_count(layer_store_spans(layer)) == 0)
+		return false;
+	span_table_get(layer_store_spans(layer), 0, &s);
+	return passing_is(&s);
+}
+
+/* 0: all of it is here. -EAGAIN: not all of it came, -ECANCELED: it is not wanted any more, -EINPROGRESS: look again. */
 static int fill_layer(struct background *b, struct job *j, struct layer_store *layer)
 {
 	enum background_when when;
@@ -130,6 +152,8 @@ static int fill_layer(struct background *b, struct job *j, struct layer_store *l
 
 	if (r == 0 && layer_store_bytes_present(layer) == layer_store_size(layer))
 		return 0;
+	if (r == 0 && is_passing(layer))
+		return let_pass(b, j, layer, number);
 	if (r == 0 && !wait_for_turn(b, j, 0))
 		r = -ECANCELED;
 	if (r == 0)
@@ -177,6 +201,10 @@ static int do_job(struct background *b, struct job *j)
 	r = layer_table_get(b->context->layers, j->key, &layer);
 	if (r == 0)
 		r = fill_layer(b, j, layer);
+	if (r == -EINPROGRESS) {
+		j->again = clock_ms() + LOOK_AGAIN_MS;
+		return 0;
+	}
 	if (r == -EAGAIN && ++j->failed < FAILED_MAX) {
 		j->again = clock_ms() + QUIET_MS;
 		return 0;

@@ -30,6 +30,7 @@ struct context {
 	struct holds *holds;
 	struct lazy_packs *packs; /* start packs on their way */
 	struct first_touches *touches; /* what starts need, for the next ones */
+	struct passing *passing; /* layers whose blobs pass by */
 	struct background *background; /* what is filled when no reader waits */
 	atomic_uint n_evicted; /* how often bytes went: who guesses begins anew */
 	unsigned int n_cores;

@@ -28,6 +28,7 @@
 #include "fetch/first_touch.h"
 #include "fetch/idle.h"
 #include "fetch/lazy_pack.h"
+#include "fetch/passing.h"
 #include "fetch/requests.h"
 
 #define TICK_MS 1000
@@ -169,6 +170,8 @@ int fetcher_run(const struct fetcher_setup *setup)
 	r = sandbox_enter_fetcher(setup->store->store_fd, setup->store->run_fd);
 	if (r == 0)
 		r = context_new(setup, &f.context);
+	if (r == 0)
+		r = passing_new(f.context, &f.context->passing);
 	if (r == 0)
 		r = fill_new(f.context, &f.fill);
 	if (r == 0)

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "base/thread.h"
+#include "fetch/passing.h"
 #include "fetch/span_get.h"
 #include "fetch/span_unit.h"
 
@@ -461,10 +462,12 @@ void fill_ahead(struct fill *f, struct layer_store *layer, uint32_t number, size
 	pthread_mutex_lock(&f->lock);
 	for (size_t i = first, end = first + n; i < end && i < span_table_count(t); i = unit.first + unit.n) {
 		struct span_unit missing;
+		struct span s;
 
 		span_unit_of(t, i, &unit);
 		span_unit_missing(layer, &unit, &missing);
-		if (missing.n && f->n_ahead_waiting < AHEAD_MAX)
+		span_table_get(t, i, &s);
+		if (missing.n && f->n_ahead_waiting < AHEAD_MAX && span_table_comes_back(&s))
 			(void)queue_unit(f, layer, number, &unit, true);
 	}
 	pthread_mutex_unlock(&f->lock);
@@ -495,7 +498,8 @@ static int queue_missing(struct fill *f, struct layer_store *layer, const struct
 		span_table_get(t, i, &span);
 		if (span.off < end && !layer_store_has_span(layer, i) && !wanted_present(layer, &span, off, end)) {
 			span_unit_of(t, i, &unit);
-			r = queue_unit(f, layer, need->number, &unit, false);
+			r = passing_is(&span) ? passing_want(f->context->passing, layer, need->number, true) :
+						queue_unit(f, layer, need->number, &unit, false);
 			*ret_queued = true;
 		}
 		off = span.off + span.size;
@@ -518,7 +522,7 @@ void fill_need(struct fill *f, const struct need *need)
 	if (r == 0) {
 		pthread_mutex_lock(&f->lock);
 		r = queue_missing(f, layer, need, &queued);
-		if (r == 0 && queued && f->n_workers == 0)
+		if (r == 0 && queued && f->items && f->n_workers == 0)
 			r = -EAGAIN;
 		pthread_mutex_unlock(&f->lock);
 	}

@@ -84,7 +84,46 @@ static int take_windows(struct made *m, int dir_fd, struct lazy_artifact_blob *r
 	return r < 0 ? fail(-r, "windows of a layer cannot be read: %s", strerror(-r)) : keep_blob(m, &b, ret);
 }
 
-static int add_layer(struct made *m, const struct image_layer *l)
+/* The same spans, filled only as the whole blob passes by. -EOPNOTSUPP: it has bytes that no place of the tar has. */
+static int passing_table(const struct layer_store *layer, struct bytes *ret)
+{
+	_cleanup_(span_table_builder_free) struct span_table_builder b = {0};
+	const struct span_table *t = layer_store_spans(layer);
+	_cleanup_(fd_free_memory) uint8_t *plain = malloc(SPAN_SIZE);
+	int r = plain ? 0 : -ENOMEM;
+
+	b.plain_size = span_table_plain_size(t);
+	for (size_t i = 0; r == 0 && i < span_table_count(t); i++) {
+		struct span s, passing = {.kind = SPAN_PASSING, .digest_of = SPAN_DIGEST_PLAIN};
+
+		span_table_get(t, i, &s);
+		if (s.kind != SPAN_NONE || s.size > SPAN_SIZE)
+			return -EOPNOTSUPP;
+		passing.off = s.off;
+		passing.size = s.size;
+		r = layer_store_read(layer, plain, (size_t)s.size, s.off);
+		if (r == 0) {
+			hash_bytes(plain, (size_t)s.size, &passing.digest);
+			r = span_table_add(&b, &passing);
+		}
+	}
+	return r < 0 ? r : span_table_finish(&b, ret);
+}
+
+static int pack_passing(struct made *m, const struct image_layer *l, struct lazy_artifact_blob *ret)
+{
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
+	_cleanup_(bytes_free) struct bytes plain = {0}, packed = {0};
+	int r = layer_table_get(m->context->layers, l->key, &layer);
+
+	if (r == 0)
+		r = passing_table(layer, &plain);
+	if (r == 0)
+		r = zstd_blob_pack(plain.data, plain.size, &packed);
+	return r < 0 ? r : keep_blob(m, &packed, ret);
+}
+
+static int add_layer(struct made *m, const struct image_layer *l, bool passing)
 {
 	const struct store *s = m->context->store;
 	_cleanup_(fd_close) int dir_fd = beneath_cache_open(s->layers_fd, l->key, O_RDONLY | O_DIRECTORY, 0);
@@ -95,10 +134,10 @@ static int add_layer(struct made *m, const struct image_layer *l)
 	if (dir_fd < 0)
 		return fail(-dir_fd, "layer %s is gone from the store; try again", l->key);
 	to->layer = l->blob.digest;
-	r = pack_file(m, dir_fd, "index.erofs", &to->index);
+	r = passing ? pack_passing(m, l, &to->spans) : pack_file(m, dir_fd, "spans", &to->spans);
 	if (r == 0)
-		r = pack_file(m, dir_fd, "spans", &to->spans);
-	if (r == 0)
+		r = pack_file(m, dir_fd, "index.erofs", &to->index);
+	if (r == 0 && !passing)
 		r = take_windows(m, dir_fd, &to->windows);
 	if (r == 0)
 		r = layer_table_get(m->context->layers, l->key, &m->layers[n]);
@@ -147,13 +186,13 @@ static int add_layers(struct made *m)
 			continue;
 		tell_progress(&m->tell, i, m->image->n_layers);
 		r = make_spans(m, l);
-		if (r == 0 && !has_spans(m, l)) {
+		if (r == 0)
+			r = add_layer(m, l, !has_spans(m, l));
+		if (r == -EOPNOTSUPP) {
 			report_note("layer %.19s of %s cannot be entered in the middle: it stays out of the artifact",
 				    digest_text(&l->blob.digest, text), m->image->name.reference);
-			continue;
+			r = 0;
 		}
-		if (r == 0)
-			r = add_layer(m, l);
 	}
 	return r;
 }

@@ -356,16 +356,15 @@ static void run_arrived(void *opaque, uint64_t received)
 	}
 }
 
-/* Where its layer is asked for first; NULL: nowhere at once. */
-static struct source *first_source(struct context *c, const struct layer_store *layer)
+struct source *span_get_source(struct context *c, const struct layer_store *layer)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
 	struct place places[PLACES_MAX];
 	size_t n = 0;
-	int r = atomic_load(&c->offline) ? -EIO : layer_sources_get(c->store, layer_store_key(layer), &names, &n);
 
-	n = r < 0 ? 0 : find_places(c, names, n, places);
-	return n > 0 && !places[0].down ? places[0].source : NULL;
+	if (layer_sources_get(c->store, layer_store_key(layer), &names, &n) < 0)
+		return NULL;
+	return find_places(c, names, n, places) > 0 ? places[0].source : NULL;
 }
 
 size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
@@ -379,10 +378,10 @@ size_t span_get_run(struct context *c, struct layer_store *layer, const struct s
 
 	if (!packed || !run)
 		return 0;
-	*run = (struct run){.context = c, .source = first_source(c, layer), .layer = layer, .units = units, .n = n,
+	*run = (struct run){.context = c, .source = span_get_source(c, layer), .layer = layer, .units = units, .n = n,
 			    .off = units[0].packed_off, .packed = packed, .done = done, .opaque = opaque};
 	outer = report_capture(text); /* who asks for the rest one by one says what is wrong */
-	if (run->source && find_blob(c, layer, &blob) == 0 && begin_next(run) == 0)
+	if (run->source && !source_is_down(run->source) && !atomic_load(&c->offline) && find_blob(c, layer, &blob) == 0 && begin_next(run) == 0)
 		source_try_range(run->source, &blob, run->off, (size_t)size,
 				 &(struct transport_follow){run_arrived, run}, packed);
 	end_next(run);

@@ -22,6 +22,9 @@ typedef void span_get_done(void *opaque, size_t i);
 size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
 		    span_get_done *done, void *opaque);
 
+/* Where the layer is asked for first; NULL: no registry is known to have it. */
+struct source *span_get_source(struct context *c, const struct layer_store *layer);
+
 /* All windows of the layer's checkpoints, which stay beside it: for who will need most of them. */
 int span_get_windows(struct context *c, struct layer_store *layer);
 

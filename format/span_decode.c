@@ -159,6 +159,7 @@ static int run(const struct span *span, const uint8_t *packed, const uint8_t *wi
 		return run_units(DECODER_ZSTD, packed, (size_t)span->packed_size, sink);
 	case SPAN_NONE:
 	case SPAN_COPY:
+	case SPAN_PASSING:
 		break;
 	}
 	return -EOPNOTSUPP;

@@ -80,6 +80,10 @@ static bool packed_is_right(const struct span *s)
 	if (!checkpoint_is_right(s) || s->digest_of > SPAN_DIGEST_PACKED_LAST)
 		return false;
 	switch (s->kind) {
+	case SPAN_PASSING:
+		if (s->digest_of != SPAN_DIGEST_PLAIN || s->size > LIMIT_SPAN_SIZE)
+			return false;
+		/* fallthrough */
 	case SPAN_COPY:
 		return s->packed_off == 0 && s->packed_size == 0 && s->skip == 0;
 	case SPAN_NONE: /* what it will be when it gets its digest */
@@ -154,7 +158,7 @@ uint64_t span_table_plain_size(const struct span_table *t)
 
 bool span_table_comes_back(const struct span *s)
 {
-	return s->kind != SPAN_NONE && s->kind != SPAN_COPY;
+	return s->kind != SPAN_NONE && s->kind != SPAN_COPY && s->kind != SPAN_PASSING;
 }
 
 bool span_table_is_foreign(const struct span_table *t)

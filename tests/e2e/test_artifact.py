@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 
 import oci
@@ -15,6 +16,7 @@ FILES = {f"{i:02}": noise(f"artifact{i}", 2 * MIB + 1000 * i + 1) for i in range
 SUMS = {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}
 ARTIFACT = "application/vnd.lazyrun.lazy.v1"
 SUM_ALL = ("sh", "-c", "sha256sum /data/*")
+EVERY = ("sh", "-c", "sha256sum /data/0*")  # of which no pack is made
 SUM_ONE = ("sh", "-c", "head -c 1000 /data/03 | sha256sum")
 
 
@@ -335,3 +337,61 @@ class Packs(ArtifactCase):
         self.assertIn(before[0], after)
         self.check_sums(self.run_ok("run", self.through, *SUM_ALL).stdout)
         self.assertLessEqual(self.from_layers(), MIB)
+
+
+class Passing(Packs):
+    """A layer of one large zstd frame: from its index and the pack, while the blob passes by."""
+
+    forms = ("gzip", "zstd")
+
+    def of_layer(self):
+        return [r for r in self.proxy.blobs() if self.layers[1] in r.path]
+
+    def rule(self, **act):
+        self.proxy.rule = lambda r: act if self.layers[1] in r.path else None
+
+    def test_the_recorded_start_asks_for_little_but_its_pack(self):
+        """It needs nothing of the blob, which does not come."""
+        self.rule(stall=True)
+        p = self.run_ok("run", "--require-lazy", self.through, *SUM_ONE)
+        self.assertEqual(p.stdout.split()[0], hashlib.sha256(FILES["03"][:1000]).hexdigest())
+        self.assertEqual(self.origins(self.through), ["artifact", "artifact"])
+        self.proxy.go.set()
+        self.check_sums(self.run_ok("run", self.through, *EVERY).stdout)
+        self.assertEqual(len(self.of_layer()), 1)
+
+    def test_readers_wait_for_what_has_not_passed(self):
+        self.rule(rate=6 * MIB)
+        self.check_sums(self.run_ok("run", "--require-lazy", "--fill=never", self.through, *EVERY).stdout)
+        self.assertEqual([r.range for r in self.of_layer()], [None])
+
+    def test_wrong_bytes(self):
+        bad = []
+
+        def rule(r):
+            if self.layers[1] not in r.path or bad:
+                return None
+            bad.append(r)
+            return {"corrupt": 5 * MIB}
+        self.proxy.rule = rule
+        self.check_sums(self.run_ok("run", self.through, *EVERY).stdout)
+        self.fresh()
+        self.rule(corrupt=5 * MIB)
+        p = self.lab.lazyrun("run", "--fill=never", self.through, "cat", "/data/07")
+        self.assertIn("Input/output error", p.stderr)
+        self.assertRegex(self.lab.log(), "layer .* is not what the artifact's table says at .* --trust=pinned")
+
+    def test_the_fetcher_is_killed(self):
+        self.rule(rate=6 * MIB)
+        p = self.lab.start("run", "--require-lazy", self.through, *EVERY, stdin=subprocess.DEVNULL)
+        wait_until("some of the blob", lambda: any(r.sent > 3 * MIB for r in self.of_layer()))
+        os.kill(self.lab.status()["fetcher_pid"], signal.SIGKILL)
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 0)
+        self.check_sums(out.decode())
+
+    def test_it_becomes_a_tar(self):
+        self.run_ok("run", "--fill=now", self.through, "true")
+        wait_until("layers that are tars", lambda: all(k.startswith("tar-") for k in os.listdir(self.lab.store + "/layers")), 90)
+        self.check_sums(self.run_ok("run", "--offline", self.through, *EVERY).stdout)
+        self.run_ok("check")

@@ -70,12 +70,13 @@ static void keeps_every_field(void **state)
 		{.off = 4096, .size = 10, .kind = SPAN_ZSTD, .packed_off = 900, .packed_size = 30, .skip = 7},
 		{.off = 5000, .size = 50000, .kind = SPAN_GZIP, .packed_off = 930, .packed_size = 40, .skip = 9,
 		 .bits = 7, .window_off = 12, .window_size = 34},
+		{.off = 55000, .size = 100, .kind = SPAN_PASSING},
 	};
 	struct span out;
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		struct span s = in[i];
 
 		s.digest.algorithm = DIGEST_SHA256;
@@ -85,7 +86,7 @@ static void keeps_every_field(void **state)
 	assert_int_equal(span_table_load(b.data, b.size, 60000, &t), 0);
 	assert_true(span_table_is_foreign(t));
 	assert_int_equal(span_table_plain_size(t), 0);
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		span_table_get(t, i, &out);
 		assert_int_equal(out.off, in[i].off);
 		assert_int_equal(out.size, in[i].size);
@@ -103,7 +104,7 @@ static void keeps_every_field(void **state)
 	assert_int_equal(i, 0);
 	assert_int_equal(span_table_at(t, 3512, &i), 0);
 	assert_int_equal(i, 1);
-	assert_int_equal(span_table_at(t, 55000, &i), -ENODATA);
+	assert_int_equal(span_table_at(t, 55100, &i), -ENODATA);
 }
 
 static void an_empty_layer_has_an_empty_table(void **state)
@@ -137,7 +138,8 @@ static void refuses_hostile_tables(void **state)
 		{32 + 16, 8, {0, 0, 0, 0, 0, 0, 0, 0xff}},
 		{32 + 24, 8, {1, 0x20}},
 		{32 + 24, 8, {0, 0x10}},
-		{32 + 52, 1, {6}},			 /* no such kind */
+		{32 + 52, 1, {6}},			 /* of what passes by, but with a range of its own */
+		{32 + 52, 1, {7}},			 /* no such kind */
 		{32 + 53, 1, {1}},			 /* bits without a checkpoint */
 		{32 + 54, 1, {3}},
 		{32 + 32, 8, {1}},			 /* skips in what is stored */
