@@ -292,7 +292,8 @@ static int number_layer(struct context *c, const struct image *image, const stru
 	int r = layer_table_get(c->layers, l->key, &layer);
 
 	if (r < 0)
-		return fail(EIO, "layer %s is gone from the store; try again", l->key);
+		return r == -ENOENT ? fail(EIO, "layer %s is gone from the store; try again", l->key)
+				    : fail(-r, "layer %s in the store cannot be opened: %s", l->key, strerror(-r));
 	if (l->from != IMAGE_LAYER_TAR || is_cut_from(c, l))
 		layer_sources_add(c->store, l->key, image->repository);
 	return number_table_add_layer(c->numbers, l->key, ret);

@@ -126,6 +126,8 @@ int registry_error_failure(const char *host, const char *what, const char *url,
 			    "--plain-http",
 			    name, text);
 	case TRANSPORT_TLS:
+		if (strstr(text, "error setting certificate")) /* libcurl's text; its code is that of any handshake */
+			return fail(EIO, "%s: no TLS connection: the certificates to trust cannot be read (%s)", name, text);
 		return fail(EPROTO,
 			    "%s: no TLS connection (%s): is it a plain-http registry? Then say "
 			    "--plain-http",

@@ -14,7 +14,7 @@
 #include "base/thread.h"
 
 #define WORKERS 4
-#define REPLY_TRIES 100
+#define TRIES 100 /* of a read or write that should not fail, 1 ms apart */
 #define REQUEST_SIZE (64u << 10)  /* the kernel wants room for max_write and a header */
 
 /* Newer than Debian 12's header: "send again what was read and not answered" (Linux 6.9). */
@@ -34,7 +34,7 @@ static ssize_t write_reply(int fd, struct iovec *parts, int n, void *data)
 	const struct fuse_out_header *h = parts[0].iov_base;
 
 	(void)data;
-	for (int tries = 0; tries < REPLY_TRIES; tries++) {
+	for (int tries = 0; tries < TRIES; tries++) {
 		ssize_t r = writev(fd, parts, n);
 
 		if (r < 0 && errno == ENOENT) /* the reader is gone, or this is the reply to a replayed INIT */
@@ -53,16 +53,20 @@ static ssize_t read_request(int fd, void *data, size_t size, void *user)
 	return read(fd, data, size);
 }
 
-/* 1: a request. 0: try again. Negative: the mount is gone (-ENODEV), or worse. */
+/* The request's size. Negative: the mount is gone (-ENODEV), or worse, which ends the mount too: not for a single time. */
 static ssize_t receive(int dev_fd, void *data)
 {
-	ssize_t n = read(dev_fd, data, REQUEST_SIZE);
+	for (int failures = 0;;) {
+		ssize_t n = read(dev_fd, data, REQUEST_SIZE);
 
-	if (n > 0)
-		return n;
-	if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
-		return 0;
-	return n < 0 ? -errno : -EIO;
+		if (n > 0)
+			return n;
+		if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN))
+			continue;
+		if (n == 0 || errno == ENODEV || errno == ECONNABORTED || ++failures == TRIES)
+			return n < 0 ? -errno : -EIO;
+		usleep(1000);
+	}
 }
 
 static void *work(void *argument)
@@ -78,8 +82,7 @@ static void *work(void *argument)
 			fail((int)-n, "/dev/fuse: %s", strerror((int)-n));
 		if (n < 0)
 			break;
-		if (n > 0)
-			fuse_session_process_buf(self.se, &buffer);
+		fuse_session_process_buf(self.se, &buffer);
 	}
 	eventfd_write(self.end_fd, 1);
 	return NULL;
@@ -100,9 +103,7 @@ static int record_init(struct control *control, int dev_fd)
 	ssize_t n;
 
 	resend(dev_fd); /* a predecessor may have died between reading and recording */
-	do
-		n = receive(dev_fd, data);
-	while (n == 0);
+	n = receive(dev_fd, data);
 	if (n < 0)
 		return (int)n;
 	if ((size_t)n < sizeof(*h) || (size_t)n > sizeof(control->init) || h->opcode != FUSE_INIT)

@@ -19,6 +19,7 @@
 #define TOUCHED_SLOTS 4096u
 #define TOUCHED_PART_SHIFT 18 /* parts of a large file that are told one by one */
 #define TOUCHED_MS 10000      /* so long after a read that missed something the fetcher hears what is read */
+#define SAY_AGAIN_MS 10000
 #define FULL_MS 20	  /* the fetcher's socket had no room */
 
 struct parked {
@@ -39,6 +40,7 @@ struct reader {
 	atomic_int record_fd; /* -1: none yet */
 	atomic_bool recording;
 	atomic_bool ending;
+	_Atomic int64_t said; /* clock_ms() when the log last heard of a layer that cannot be read */
 	pthread_mutex_t lock; /* guards the list, `interrupted` of what was parked, and what is below it */
 	struct parked *list;
 	int64_t last_parked;
@@ -125,6 +127,15 @@ static void push(struct reader *r, struct parked *p)
 static int answer_code(int r)
 {
 	return r == -ENOMEM || r == -EINTR || r == -ENOSPC ? -r : EIO;
+}
+
+/* Who reads is told EIO, or dies of SIGBUS, and cannot say more. Not each time: a broken disk would fill the log. */
+static void say_unreadable(struct reader *r, const struct image_view_layer *layer, int err)
+{
+	int64_t now = clock_ms(), last = atomic_load(&r->said);
+
+	if ((last == 0 || now - last > SAY_AGAIN_MS) && atomic_compare_exchange_strong(&r->said, &last, now))
+		report_note("layer %s in the store cannot be read: %s", layer_store_key(layer->store), strerror(-err));
 }
 
 /* Trims a range to its missing pages: neighbours that are here need no fetching. */
@@ -235,6 +246,7 @@ void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *
 		fuse_reply_buf(request, (const char *)data, size);
 		tell_touched(r, layer, file_off, off, size, false);
 	} else if (err != -EAGAIN) {
+		say_unreadable(r, layer, err);
 		fuse_reply_err(request, answer_code(err));
 	} else if (atomic_load(&r->ending)) {
 		fuse_reply_err(request, EIO);
@@ -309,6 +321,8 @@ static void try_again(struct reader *r, struct parked *p)
 	uint8_t data[READER_SIZE_MAX];
 	int err = layer_store_read(p->layer->store, data, p->size, p->off);
 
+	if (err < 0 && err != -EAGAIN)
+		say_unreadable(r, p->layer, err);
 	if (err != -EAGAIN) {
 		end_parked(r, p, err < 0 ? answer_code(err) : 0, data);
 		return;

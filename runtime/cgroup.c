@@ -116,7 +116,8 @@ static int add_v2(struct cgroup *cg, int root_fd, const char *name, const char *
 
 static int add_all_v1(struct cgroup *cg, int root_fd, const char *path)
 {
-	DIR *dir = fdopendir(openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	int list_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
 	struct dirent *d;
 	int r = 0;
 

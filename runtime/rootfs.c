@@ -27,6 +27,12 @@ static int fail_overlay(int context_fd, int err, const char *key)
 		    n > 2 ? said + 2 : "");
 }
 
+static int fail_lower(const char *path)
+{
+	return fail(errno, "%s, the image's tree, cannot be opened: %s%s", path, strerror(errno),
+		    errno == ENOTCONN || errno == ECONNABORTED ? ": its file server has ended" : "");
+}
+
 /* By descriptor since Linux 6.13; before, by its name in /proc/self/fd, which never needs escaping. */
 static int set_directory(int context_fd, const char *key, const char *path)
 {
@@ -55,7 +61,7 @@ static int set_lowers_joined(int context_fd, char **lowers)
 		size_t used = strlen(joined);
 
 		if (fd < 0)
-			return fail(errno, "%s: %s", lowers[i], strerror(errno));
+			return fail_lower(lowers[i]);
 		if (snprintf(joined + used, sizeof(joined) - used, "%s/proc/self/fd/%d", i ? ":" : "", fd) >=
 		    (int)(sizeof(joined) - used))
 			return fail(E2BIG, "mounting the overlay: too many layers for this kernel");
@@ -71,7 +77,7 @@ static int dress_upper(const struct config_overlay *o, int lower_fd)
 	struct stat st;
 
 	if (fstat(lower_fd, &st) < 0)
-		return fail(errno, "%s: %s", o->lowers[0], strerror(errno));
+		return fail_lower(o->lowers[0]);
 	if (chown(o->upper, st.st_uid, st.st_gid) < 0 || chmod(o->upper, st.st_mode & 07777) < 0)
 		return fail(errno, "%s: %s", o->upper, strerror(errno));
 	return 0;
@@ -86,7 +92,7 @@ static int set_lowers(int context_fd, const struct config_overlay *o)
 		_cleanup_(fd_close) int fd = open(lowers[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd < 0)
-			return fail(errno, "%s: %s", lowers[i], strerror(errno));
+			return fail_lower(lowers[i]);
 		r = i == 0 ? dress_upper(o, fd) : 0;
 		if (r < 0)
 			return r;
