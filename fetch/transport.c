@@ -289,6 +289,18 @@ void transport_free(struct transport **t)
 
 /* With the lock held. libcurl and OpenSSL are started by the first request: an image that is
  * here already must not wait for them. */
+/* Without descriptors for its wakeup libcurl does without, and the loop would sleep through all that is posted. */
+static CURLM *new_multi(void)
+{
+	CURLM *multi = curl_multi_init();
+
+	if (multi && curl_multi_wakeup(multi) != CURLM_OK) {
+		curl_multi_cleanup(multi);
+		return NULL;
+	}
+	return multi;
+}
+
 static int start(struct transport *t)
 {
 	int r;
@@ -296,12 +308,12 @@ static int start(struct transport *t)
 	if (t->started)
 		return 0;
 	pthread_once(&curl_once, curl_start);
-	if (!t->multi)
-		t->multi = curl_multi_init();
+	for (int tries = 0; !t->multi && tries < 3; tries++)
+		t->multi = new_multi();
 	if (!t->share)
 		t->share = curl_share_init();
 	if (!t->multi || !t->share)
-		return fail(ENOMEM, "libcurl cannot be started");
+		return fail(ENOMEM, "libcurl cannot be started: no memory, or no descriptors");
 	curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 	curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, 64L);
 	r = thread_start(&t->thread, loop, t);

@@ -124,11 +124,13 @@ static void replay_init(struct fuse_session *se, const struct control *control)
 
 static int start_workers(void)
 {
-	int r = 0;
+	int r = 0, n = 0;
 
-	for (int i = 0; r == 0 && i < WORKERS; i++)
+	for (; r == 0 && n < WORKERS; n += r == 0)
 		r = thread_start_detached(work, NULL);
-	return r < 0 ? fail(-r, "a thread cannot be made: %s", strerror(-r)) : 0;
+	if (r < 0)
+		fail(-r, "thread %d of %d cannot be made: %s", n + 1, WORKERS, strerror(-r));
+	return n > 0 ? 0 : r; /* fewer are slower, but an end would be the mount's */
 }
 
 int channel_start(struct fuse_session *se, struct control *control, int dev_fd, int *ret_end_fd)
