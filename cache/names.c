@@ -109,7 +109,7 @@ int names_check(const struct store *s, const char *file)
 	int r = fd_read_file(s->names_fd, file, NAME_FILE_MAX, &b);
 
 	if (r < 0)
-		return r == -ENOENT ? r : -EBADMSG;
+		return r == -EINVAL || r == -ELOOP || r == -EFBIG || r == -EIO ? -EBADMSG : r;
 	r = parse_entry(&b, &e);
 	if (r < 0)
 		return -EBADMSG;
@@ -125,11 +125,29 @@ static int by_reference(const void *a, const void *b)
 	return r ? r : strcmp(x->platform, y->platform);
 }
 
+/* Passes over what is damaged. But what cannot be read just now is there: who took it for gone would remove what it needs. */
+static int add_entry(const struct store *s, const char *file, struct name_entry **list, size_t *n)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct name_entry *more;
+	int r = fd_read_file(s->names_fd, file, NAME_FILE_MAX, &b);
+
+	if (r < 0)
+		return r == -ENOENT || r == -EINVAL || r == -ELOOP || r == -EFBIG ? 0 : r;
+	more = reallocarray(*list, *n + 1, sizeof(**list));
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	if (parse_entry(&b, &more[*n]) == 0)
+		++*n;
+	return 0;
+}
+
 int names_list(const struct store *s, struct name_entry **ret, size_t *ret_n)
 {
 	_cleanup_(fd_free_memory) struct name_entry *list = NULL;
-	size_t n = 0, capacity = 0;
-	int fd = openat(s->names_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t n = 0;
+	int r = 0, fd = openat(s->names_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *d;
 	DIR *dir;
 
@@ -140,25 +158,14 @@ int names_list(const struct store *s, struct name_entry **ret, size_t *ret_n)
 		close(fd);
 		return -ENOMEM;
 	}
-	while ((d = readdir(dir))) {
-		_cleanup_(bytes_free) struct bytes b = {0};
-
-		if (d->d_name[0] == '.' || fd_read_file(s->names_fd, d->d_name, NAME_FILE_MAX, &b) < 0)
-			continue;
-		if (n == capacity) {
-			struct name_entry *more = reallocarray(list, capacity ? capacity * 2 : 16, sizeof(*list));
-
-			if (!more) {
-				closedir(dir);
-				return -ENOMEM;
-			}
-			list = more;
-			capacity = capacity ? capacity * 2 : 16;
-		}
-		if (parse_entry(&b, &list[n]) == 0)
-			n++;
-	}
+	while (r == 0 && (errno = 0, d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			r = add_entry(s, d->d_name, &list, &n);
+	if (r == 0)
+		r = -errno;
 	closedir(dir);
+	if (r < 0)
+		return r;
 	if (n)
 		qsort(list, n, sizeof(*list), by_reference);
 	*ret = TAKE(list);

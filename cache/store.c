@@ -80,7 +80,7 @@ static int open_checked(const char *path, const char *what, const char *flag, bo
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0)
-		return -errno;
+		return fail(errno, "the %s %s cannot be looked at: %s", what, path, strerror(errno));
 	if (st.st_uid != geteuid())
 		return fail(EACCES, "the %s %s belongs to user %u, not to you (%u); choose another with %s", what, path,
 			    st.st_uid, geteuid(), flag);

@@ -108,8 +108,8 @@ static int check_blob(struct check *c, const char *name)
 		return 0;
 	c->n_blobs++;
 	r = fd < 0 ? -errno : hash_file(fd, algorithm, &got);
-	if (r == -ENOMEM)
-		return r;
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return fail(-r, "%s/blobs/sha256/%s cannot be read: %s", c->context->store->store_path, name, strerror(-r));
 	if (r == 0 && strcmp(digest_hex(&got, hex), name) == 0)
 		return 0;
 	snprintf(what, sizeof(what), "blob %s", name);
@@ -130,6 +130,8 @@ static int check_name(struct check *c, const char *name)
 	c->n_names++;
 	if (r == 0)
 		return 0;
+	if (r != -EBADMSG)
+		return fail(-r, "%s/names/%s cannot be read: %s", c->context->store->store_path, name, strerror(-r));
 	snprintf(what, sizeof(what), "name %s", name);
 	if (!c->dry)
 		r = fd_remove_tree(c->context->store->names_fd, name);

@@ -72,14 +72,14 @@ static int sweep_names(struct gc *g)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && !g->needed.images.unsure && i < g->needed.images.n_broken; i++) {
+	for (size_t i = 0; r == 0 && i < g->needed.images.n_broken; i++) {
 		const struct name_entry *e = &g->needed.images.broken[i];
 
 		note(g, "broken image", e->reference, 0);
 		if (!g->dry)
 			r = names_remove(g->context->store, e);
 	}
-	if (r == 0 && !g->needed.images.unsure)
+	if (r == 0)
 		g->needed.images.n_broken = 0;
 	return r;
 }

@@ -66,6 +66,8 @@ static int load_named(struct context *c, const struct reference *ref, struct nee
 	char text[LIMIT_PATH_SIZE + 512];
 	int r = needed_images_load(c, reference_text(ref, text), NULL, ret);
 
+	if (r == 0 && ret->n == 0 && ret->unsure)
+		return fail(ret->unsure, "%s cannot be read from the store just now: %s", text, strerror(ret->unsure));
 	if (r == 0 && ret->n == 0)
 		return fail(ENOENT, "%s is not in the store; \"lazyrun images\" lists what is", text);
 	return r;

@@ -45,7 +45,8 @@ int needed_images_load(struct context *c, const char *only, const char *except, 
 		report_capture_again(outer);
 		if (r < 0) {
 			l.broken[l.n_broken++] = names[i];
-			l.unsure = l.unsure || (r != -ENOENT && r != -EBADMSG && r != -EINVAL);
+			if (r != -ENOENT && r != -EBADMSG && r != -EINVAL)
+				l.unsure = -r;
 			continue;
 		}
 		l.images[l.n]->name.checked = names[i].checked;
@@ -61,6 +62,9 @@ int needed_load(struct context *c, const char *except, struct needed *ret)
 	_cleanup_(needed_free) struct needed n = {0};
 	int r = needed_images_load(c, NULL, except, &n.images);
 
+	if (r == 0 && n.images.unsure)
+		return fail(n.images.unsure, "not everything in %s can be read just now (%s), so it is not sure what may go",
+			    c->store->store_path, strerror(n.images.unsure));
 	if (r == 0)
 		r = users_list(c->store, c->holds, &n.users);
 	if (r < 0)

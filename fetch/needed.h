@@ -2,7 +2,8 @@
  *
  * Ownership  needed_images_load() and needed_load() fill in *ret; needed_images_free() and needed_free() end it.
  * Units      -
- * Errors     Reported. Images that are broken are passed over, and listed.
+ * Errors     Reported. Images that are broken are passed over, and listed; needed_load() fails when it is not sure of
+ *            one of them: then nothing may be removed.
  * Threads    The caller holds the context's store_lock, but for needed_images_load().
  * Source     -
  */
@@ -18,7 +19,7 @@ struct needed_images {
 	size_t n;
 	struct name_entry *broken; /* names whose manifest or config is not here, or wrong */
 	size_t n_broken;
-	bool unsure; /* one could not be read for another reason */
+	int unsure;	      /* the errno when one could not be read for another reason */
 };
 
 /* All images, or those of one reference (`only`), or all but those (`except`). */

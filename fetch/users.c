@@ -44,9 +44,19 @@ static int add_container(const struct store *s, const char *id, struct users *u)
 	_cleanup_(bytes_free) struct bytes key = {0};
 	_cleanup_(fd_close) int fd = beneath_cache_open(s->containers_fd, id, O_RDONLY | O_DIRECTORY, 0);
 	char *how;
+	int r;
 
-	if (fd < 0 || fd_read_file(fd, "image", IMAGE_KEY_SIZE - 1, &key) < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0)
+	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV)
+		return 0;
+	r = fd < 0 ? fd : flock(fd, LOCK_SH | LOCK_NB) == 0 ? 1 : errno == EWOULDBLOCK ? 0 : -errno;
+	if (r == 1)
 		return 0; /* free: its container is gone */
+	if (r == 0)
+		r = fd_read_file(fd, "image", IMAGE_KEY_SIZE - 1, &key);
+	if (r == -ENOENT)
+		return 0; /* it does not use any yet */
+	if (r < 0)
+		return fail(-r, "%s/containers/%s cannot be read: %s", s->store_path, id, strerror(-r));
 	if (asprintf(&how, "is used by the running container %.12s; end it first", id) < 0)
 		how = NULL;
 	return add(u, (const char *)key.data, how);
@@ -64,9 +74,11 @@ static int add_containers(const struct store *s, struct users *u)
 		fd_close(&fd);
 		return r;
 	}
-	while (r == 0 && (d = readdir(dir)))
+	while (r == 0 && (errno = 0, d = readdir(dir)))
 		if (d->d_name[0] != '.')
 			r = add_container(s, d->d_name, u);
+	if (r == 0 && errno)
+		r = fail(errno, "%s/containers: %s", s->store_path, strerror(errno));
 	closedir(dir);
 	return r;
 }

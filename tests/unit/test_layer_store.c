@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -316,6 +317,23 @@ static void blobs_are_checked_when_read(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+/* With room for the list alone: what it names cannot be read, and must not look as if it were not there. */
+static void list_without_descriptors(const struct store *s)
+{
+	struct rlimit all, few;
+	struct name_entry *list;
+	int next = dup(0);
+	size_t n;
+
+	assert_int_equal(close(next), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = all;
+	few.rlim_cur = (rlim_t)next + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(names_list(s, &list, &n), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+}
+
 static void names_keep_what_was_asked(void **state)
 {
 	struct fixture *f = *state;
@@ -333,6 +351,7 @@ static void names_keep_what_was_asked(void **state)
 	assert_int_equal(names_list(f->store, &list, &n), 0);
 	assert_int_equal(n, 1);
 	free(list);
+	list_without_descriptors(f->store);
 	assert_int_equal(names_remove(f->store, &e), 0);
 	assert_int_equal(names_list(f->store, &list, &n), 0);
 	assert_int_equal(n, 0);
