@@ -312,6 +312,7 @@ class Serve(unittest.TestCase):
         self.addCleanup(p.stdout.close)
         wait_until("the request", lambda: self.status()["open"] == 1)
         os.kill(self.status()["fetcher_pid"], signal.SIGKILL)
+        wait_until("the request, again", lambda: self.status()["open"] == 1)  # requests go in no order
         self.ask({"op": "release"})
         self.assertEqual(p.wait(10), 0)
 
