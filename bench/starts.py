@@ -66,8 +66,9 @@ def answered(process, start, end):
     return got, False
 
 
-def seconds(argv, start, environ=None, limit=300):
-    """Seconds from the spawn of argv, which runs `start` in some container, until its sign. It must then end well."""
+def seconds(argv, start, environ=None, end=None, limit=300):
+    """Seconds from the spawn of argv, which runs `start` in some container, until its sign. It must then end well; a
+    server is told to by `end`(), or by SIGTERM to argv's process."""
     if start.port and answer(start.port):
         raise RuntimeError(f"port {start.port} is in use: end what listens there")
     began = time.perf_counter()
@@ -77,9 +78,9 @@ def seconds(argv, start, environ=None, limit=300):
         got, seen = (answered if start.port else said)(p, start, began + limit)
         took = time.perf_counter() - began
         if start.serves and p.poll() is None:
-            p.terminate()
+            (end or p.terminate)()
         rest, _ = p.communicate(timeout=60)
-        if not seen or p.returncode not in ((0, -signal.SIGTERM, 128 + signal.SIGTERM) if start.serves else (0,)):
+        if not seen or p.returncode not in ((0, 128 + signal.SIGTERM) if start.serves else (0,)):
             raise RuntimeError(f"{' '.join(argv)}: exit code {p.returncode}, without {start.sign!r}: "
                                f"{(got + rest)[-2000:]!r}")
         return took
