@@ -19,7 +19,9 @@
 #define PROGRAMS 4u	     /* at a time; of more the linker's own reads say what they need */
 #define FILES 128u	     /* of one program */
 #define WHOLE_MAX (5u << 20)   /* a larger library is not asked for as a whole, */
-#define OPENED_MAX (1u << 20)  /* nor one of these of what is opened later: less of it is touched */
+#define OPENED_MAX (1u << 20)  /* nor one of these of what is opened later: less of it is touched; */
+#define BEGIN_SIZE (128u << 10) /* but its beginning (symbols, relocations) */
+#define END_SIZE (512u << 10)	/* and its end: its data, which are relocated */
 #define CACHE_MAX (1u << 20) /* ld.so.cache */
 #define WAIT_MS 15000	     /* for bytes that are parsed */
 #define PATH_SIZE 1024u
@@ -103,6 +105,16 @@ static void ask(struct closure *l, uint16_t position, uint64_t off, uint64_t siz
 	fill_ahead(l->fill, l->layers[position], l->numbers[position], first, last - first + 1);
 }
 
+static void ask_library(struct closure *l, const struct file *f)
+{
+	if (f->size <= l->whole_max) {
+		ask(l, f->position, f->off, f->size);
+		return;
+	}
+	ask(l, f->position, f->off, BEGIN_SIZE);
+	ask(l, f->position, f->off + f->size - END_SIZE, END_SIZE);
+}
+
 /* Waits for the bytes, at most `size` of them, what the file has. What names further files is wanted before what those
  * files hold, so it is asked for as a reader's. */
 static int read_file(struct closure *l, const struct file *f, uint64_t off, void *ret, size_t size, size_t *ret_size)
@@ -157,7 +169,7 @@ static int find(struct closure *l, const char *path, struct file *ret)
 	return 0;
 }
 
-/* Once each. What is queued will be parsed; what is small enough is asked for as a whole now. */
+/* Once each. What is queued will be parsed. */
 static void add(struct closure *l, const struct file *f)
 {
 	for (size_t i = 0; i < l->n_files; i++)
@@ -166,7 +178,7 @@ static void add(struct closure *l, const struct file *f)
 	if (l->n_files == FILES)
 		return;
 	l->files[l->n_files++] = *f;
-	ask(l, f->position, f->off, f->size <= l->whole_max ? f->size : ELF_HEAD_SIZE);
+	ask_library(l, f);
 }
 
 static bool add_path(struct closure *l, const char *path)
@@ -293,6 +305,8 @@ static void *run(void *argument)
 
 	if (open_image(l) == 0) {
 		l->files[l->n_files++] = l->program;
+		if (l->program.size > l->whole_max)
+			ask_library(l, &l->program);
 		for (size_t i = 0; i < l->n_files; i++) {
 			struct file f = l->files[i];
 
