@@ -13,12 +13,22 @@
 
 #define FILE_MAX (64u << 10)
 #define OURS "lazyrun/serve"
+#define PIDS_MAX "4096" /* threads of all servers of this host; one has a few hundred at most */
 
 static bool move(int dir_fd, const char *file)
 {
 	_cleanup_(fd_close) int fd = openat(dir_fd, file, O_WRONLY | O_CLOEXEC);
 
 	return fd >= 0 && write(fd, "0", 1) == 1;
+}
+
+/* Whoever takes the fetcher over makes no more of them. */
+static void limit_pids(int dir_fd)
+{
+	_cleanup_(fd_close) int fd = openat(dir_fd, "pids.max", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, PIDS_MAX, sizeof(PIDS_MAX) - 1) < 0)
+		return; /* it is one more wall, and no more than that */
 }
 
 /* Into OURS below `mount`/`above` (the first `size` bytes of a path). */
@@ -35,7 +45,10 @@ static bool move_below(const char *mount, const char *above, size_t size, const 
 	mkdirat(above_fd, "lazyrun", 0755);
 	mkdirat(above_fd, OURS, 0755);
 	ours_fd = openat(above_fd, OURS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return ours_fd >= 0 && move(ours_fd, file);
+	if (ours_fd < 0)
+		return false;
+	limit_pids(ours_fd);
+	return move(ours_fd, file);
 }
 
 /* As near to the root as we may: for root that is the root itself, for a user what systemd has delegated. */
@@ -68,9 +81,13 @@ static void leave_one(const char *line)
 {
 	const char *hierarchy = strchr(line, ':'), *path = hierarchy ? strchr(hierarchy + 1, ':') : NULL;
 
-	if (!path || strcmp(path, ":/") == 0 || path[1] != '/')
+	if (!path || path[1] != '/')
 		return;
 	hierarchy++;
+	if (strncmp(hierarchy, "pids:", 5) == 0)
+		move_up("/sys/fs/cgroup/pids", path + 1, "tasks");
+	if (path[2] == '\0' || path[2] == '\n' || strncmp(hierarchy, "pids:", 5) == 0)
+		return;
 	if (hierarchy == path) { /* version 2 alone, or beside version 1 */
 		if (!move_up("/sys/fs/cgroup/unified", path + 1, "cgroup.procs"))
 			move_up("/sys/fs/cgroup", path + 1, "cgroup.procs");

@@ -8,6 +8,6 @@
  */
 #pragma once
 
-/* Version 2 and name=systemd: into "lazyrun/serve" as near to the root as we may. Controllers of version 1: into
- * their root. */
+/* Version 2, name=systemd and pids: into "lazyrun/serve" as near to the root as we may, with a limit of its own to the
+ * number of threads. Other controllers of version 1: into their root. */
 void scope_leave_starter(void);

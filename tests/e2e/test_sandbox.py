@@ -33,6 +33,16 @@ class Sandboxed:
 class OfRoot(Sandboxed, Case):
     who = "root"
 
+    @unittest.skipUnless(os.path.isdir("/sys/fs/cgroup/pids"), "no pids controller of version 1 on this host")
+    def test_number_of_threads(self):
+        self.run_ok("run", self.image, "true")
+        pid = json.loads(self.run_ok("status", "--json").stdout)["fetcher_pid"]
+        with open(f"/proc/{pid}/cgroup") as f:
+            path = [line.rstrip("\n").split(":")[2] for line in f if ":pids:" in line][0]
+        self.assertTrue(path.endswith("/lazyrun/serve"), path)
+        with open(f"/sys/fs/cgroup/pids{path}/pids.max") as f:
+            self.assertEqual(f.read(), "4096\n")
+
     def test_what_another_user_keeps_for_himself(self):
         """Root may read it; the fetcher keeps one capability for as long as it needs that."""
         self.lab.image("theirs", [tiny()], CONFIG)
