@@ -18,6 +18,6 @@ bench:
 	@.ci/setup build test bench
 	@[ -d build ] || meson setup build >/dev/null
 	@ninja -C build >/dev/null || ninja -C build
-	@missed=; for b in tree_equal cold_start lazy_start warm_start memory power_cut full_disk "inject --every 5" kill9 chaos "fuzz --minutes 0.2 --jobs 2"; do \
+	@missed=; for b in tree_equal cold_start lazy_start warm_start memory power_cut full_disk "inject --places 6" kill9 chaos "fuzz --minutes 0.2 --jobs 2"; do \
 		echo "--- bench/$$b"; bench/$$b || missed="$$missed $$b"; done; \
 	[ -z "$$missed" ] || { echo "bounds missed:$$missed"; exit 1; }

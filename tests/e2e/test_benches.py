@@ -27,8 +27,7 @@ class Benches(Case):
     def test_failing_system_calls(self):
         if not shutil.which("strace"):
             self.skipTest("no strace")
-        self.bench("inject", "--story", "run", "--calls", "open,mmap,clone,rename", "--first", "2", "--every", "11",
-                   "--last", "60")
+        self.bench("inject", "--story", "run", "--calls", "open,mmap,clone,send", "--places", "3")
 
 
 if __name__ == "__main__":
