@@ -367,6 +367,16 @@ struct source *span_get_source(struct context *c, const struct layer_store *laye
 	return find_places(c, names, n, places) > 0 ? places[0].source : NULL;
 }
 
+/* Of a hostile table what is missing of one may lie before what is missing of another. */
+static bool lie_in_order(const struct span_unit *units, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (units[i].packed_off < units[i - 1].packed_off ||
+		    units[i].packed_off + units[i].packed_size < units[i - 1].packed_off + units[i - 1].packed_size)
+			return false;
+	return true;
+}
+
 size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
 		    span_get_done *done, void *opaque)
 {
@@ -376,7 +386,7 @@ size_t span_get_run(struct context *c, struct layer_store *layer, const struct s
 	char text[REPORT_TEXT_SIZE], *outer;
 	struct descriptor blob;
 
-	if (!packed || !run)
+	if (!packed || !run || !lie_in_order(units, n))
 		return 0;
 	*run = (struct run){.context = c, .source = span_get_source(c, layer), .layer = layer, .units = units, .n = n,
 			    .off = units[0].packed_off, .packed = packed, .done = done, .opaque = opaque};
