@@ -22,11 +22,30 @@ static void mount_path(const struct store *s, char path[static PATH_MAX])
 	snprintf(path, PATH_MAX, "/proc/self/fd/%d/" FUSE_MOUNT_NAME, s->run_fd);
 }
 
+/* Unmounting waits for a notice that a killed server was giving, which waits for a page whose reader waits for an answer
+ * that no server gives any more: ending the connection ends them all. umount2(MNT_FORCE) would too, but for the host's
+ * root alone. */
+static void end_connection(const char *path)
+{
+	_cleanup_(fd_close) int fd = -1;
+	char abort_path[64];
+	struct statx st;
+
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) < 0 || st.stx_dev_major != 0 ||
+	    !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return;
+	snprintf(abort_path, sizeof(abort_path), "/sys/fs/fuse/connections/%u/abort", st.stx_dev_minor);
+	fd = open(abort_path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1", 1) < 0)
+		(void)umount2(path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
 void fuse_mount_remove(const struct store *s)
 {
 	char path[PATH_MAX];
 
 	mount_path(s, path);
+	end_connection(path);
 	for (int i = 0; i < DEAD_MOUNTS_MAX; i++)
 		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 			return; /* EINVAL: nothing is mounted there */

@@ -15,5 +15,5 @@
 /* Takes away what a dead server left there first. */
 int fuse_mount_make(const struct store *s, int *ret_dev_fd);
 
-/* Lazily: who still uses it keeps it as long as the server lives. */
+/* Whoever still uses it gets errors from now on. */
 void fuse_mount_remove(const struct store *s);
