@@ -21,7 +21,7 @@
 #define WORKERS 14u
 #define AHEAD_WORKERS 8u /* of them, at most, for what nobody waits for: what they have asked for is on the wire before
 			    what a reader asks next, */
-#define AHEAD_MS 80u	 /* so it is no more than the link brings in this time (but two requests, however large), */
+#define AHEAD_MS 80u	 /* so it is no more than the link brings in this time (but three requests, however large), */
 #define AHEAD_LEAST (1u << 20) /* or this many packed bytes, */
 #define AHEAD_MOST (4u << 20)	 /* and never more than these */
 #define AHEAD_MAX 512u	 /* units that wait for a worker */
@@ -192,7 +192,7 @@ static struct item *find_item(struct fill *f, int64_t *ret_soonest)
 		else if (i->again < *ret_soonest)
 			*ret_soonest = i->again;
 	}
-	return f->n_ahead < AHEAD_WORKERS && (f->ahead_out < ahead_bytes(f) || f->n_ahead < 2) ? ahead : NULL;
+	return f->n_ahead < AHEAD_WORKERS && (f->ahead_out < ahead_bytes(f) || f->n_ahead < 3) ? ahead : NULL;
 }
 
 /* The lock is held. */
