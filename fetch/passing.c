@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/limits.h"
 #include "base/report.h"
 #include "base/thread.h"
 #include "cache/layer_blob.h"
@@ -24,6 +23,7 @@
 
 #define PACKED_SIZE (256u << 10)
 #define LOOK_MS 20
+#define AT_ONCE 4u /* each may need a zstd window of 128 MiB */
 #define AGAIN_MS 1000 /* after a host could not be reached */
 
 struct job {
@@ -36,7 +36,9 @@ struct job {
 
 struct passing {
 	struct context *context;
-	pthread_mutex_t lock; /* guards jobs and what they say */
+	pthread_mutex_t lock; /* guards jobs and what they say, n_passing and n_opened */
+	pthread_cond_t ended;
+	unsigned int n_passing;
 	struct job *jobs;
 	unsigned int n_opened;
 };
@@ -199,13 +201,31 @@ static int pass_by(struct job *j)
 	if (!source)
 		return fail(EIO, "layer %s: bytes are missing and no registry is known to have them; run lazyrun pull IMAGE", key);
 	p.packed = malloc(PACKED_SIZE);
-	p.plain = malloc(LIMIT_SPAN_SIZE);
+	p.plain = malloc(SPAN_SIZE);
 	p.size = blob.size;
 	if (!p.packed || !p.plain)
 		return -ENOMEM;
 	fd = open_nameless(j->all);
 	r = fd < 0 ? fd : source_download(source, &(struct descriptor){.digest = blob.digest, .size = blob.size}, fd, 0, &p.download);
 	return r < 0 ? r : follow(&p);
+}
+
+static int pass_in_turn(struct job *j)
+{
+	struct passing *all = j->all;
+	int r;
+
+	pthread_mutex_lock(&all->lock);
+	while (all->n_passing == AT_ONCE)
+		pthread_cond_wait(&all->ended, &all->lock);
+	all->n_passing++;
+	pthread_mutex_unlock(&all->lock);
+	r = pass_by(j);
+	pthread_mutex_lock(&all->lock);
+	all->n_passing--;
+	pthread_cond_signal(&all->ended);
+	pthread_mutex_unlock(&all->lock);
+	return r;
 }
 
 static bool is_awaited(struct job *j)
@@ -231,7 +251,7 @@ static int pass_until_done(struct job *j, char text[static REPORT_TEXT_SIZE])
 
 	for (;;) {
 		char *outer = report_capture(text);
-		int r = pass_by(j);
+		int r = pass_in_turn(j);
 
 		report_capture_again(outer);
 		if (r == -EBADMSG && wrong)
@@ -294,6 +314,7 @@ int passing_new(struct context *c, struct passing **ret)
 		return -ENOMEM;
 	p->context = c;
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->ended, NULL);
 	*ret = p;
 	return 0;
 }

@@ -81,7 +81,7 @@ static bool packed_is_right(const struct span *s)
 		return false;
 	switch (s->kind) {
 	case SPAN_PASSING:
-		if (s->digest_of != SPAN_DIGEST_PLAIN || s->size > LIMIT_SPAN_SIZE)
+		if (s->digest_of != SPAN_DIGEST_PLAIN || s->size > SPAN_SIZE)
 			return false;
 		/* fallthrough */
 	case SPAN_COPY:

@@ -29,7 +29,7 @@ enum span_kind {
 			    first bits, and may go on into further gzip members */
 	SPAN_GZIP_MEMBER = 4, /* whole gzip members, the first beginning at packed_off */
 	SPAN_ZSTD = 5,	      /* whole zstd frames, the first beginning at packed_off */
-	SPAN_PASSING = 6,     /* of a blob that cannot be entered: comes only while the whole blob passes by */
+	SPAN_PASSING = 6,     /* of a blob that cannot be entered: comes only while the whole blob passes by, SPAN_SIZE at most */
 };
 
 enum span_digest {
