@@ -249,7 +249,10 @@ static int read_in_root(int root_fd, const char *path, struct bytes *ret)
 		return fail(ENOMEM, "out of memory");
 	r = fd_pread_full(fd, ret->data, (size_t)st.st_size, 0);
 	if (r < 0)
-		return fail(-r, "reading the image's %s: %s", path, strerror(-r));
+		return fail(-r, "reading the image's %s: %s%s", path, strerror(-r),
+			    r == -EIO ? "; bytes of it are not here and did not come (--offline? a registry that is away?): "
+					"the server's log in the run directory says why" :
+					"");
 	ret->size = (size_t)st.st_size;
 	return 0;
 }
