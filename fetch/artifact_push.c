@@ -10,6 +10,7 @@
 #include "cache/blob_store.h"
 #include "fetch/layout_put.h"
 #include "fetch/push.h"
+#include "format/lazy_artifact.h"
 #include "format/media_type.h"
 
 void artifact_push_subject_free(struct artifact_subject *s)
@@ -72,4 +73,16 @@ int artifact_push_blob(const struct store *s, struct source *to, const struct di
 	if (was_sent)
 		*sent += b.size;
 	return r;
+}
+
+int artifact_push_config(struct source *to)
+{
+	struct digest digest;
+	int r = digest_parse(LAZY_ARTIFACT_CONFIG_DIGEST, strlen(LAZY_ARTIFACT_CONFIG_DIGEST), &digest);
+
+	return r < 0 ? r : push_blob(to, &digest,
+				     &(struct transport_upload){.data = LAZY_ARTIFACT_CONFIG,
+								.size = strlen(LAZY_ARTIFACT_CONFIG),
+								.fd = -1},
+				     NULL, NULL);
 }

@@ -30,3 +30,6 @@ int artifact_push_open(struct context *c, const struct source *source, struct js
 
 /* A blob that lies in the store; what is not there is in the repository already. *sent grows by what it took. */
 int artifact_push_blob(const struct store *s, struct source *to, const struct digest *digest, uint64_t *sent);
+
+/* The empty config that each artifact names. */
+int artifact_push_config(struct source *to);

@@ -23,7 +23,6 @@
 #include "fetch/image_referrers.h"
 #include "fetch/lazy.h"
 #include "fetch/profile_blob.h"
-#include "fetch/push.h"
 #include "fetch/referrers.h"
 #include "fetch/tell.h"
 #include "fetch/way_back.h"
@@ -376,11 +375,7 @@ static int push_to(struct made *m, struct source *to, const struct bytes *manife
 	struct digest digest;
 	int r;
 
-	digest_parse(LAZY_ARTIFACT_CONFIG_DIGEST, strlen(LAZY_ARTIFACT_CONFIG_DIGEST), &digest);
-	r = push_blob(to, &digest,
-		      &(struct transport_upload){
-			      .data = LAZY_ARTIFACT_CONFIG, .size = strlen(LAZY_ARTIFACT_CONFIG), .fd = -1},
-		      NULL, NULL);
+	r = artifact_push_config(to);
 	for (size_t i = 0; r == 0 && i < a->n_layers; i++) {
 		tell_progress(&m->tell, i, a->n_layers);
 		r = artifact_push_blob(s, to, &a->layers[i].index.digest, sent);

@@ -16,7 +16,6 @@
 #include "cache/blob_store.h"
 #include "fetch/artifact_push.h"
 #include "fetch/image_referrers.h"
-#include "fetch/push.h"
 #include "fetch/tell.h"
 #include "fetch/way_back.h"
 #include "format/lazy_artifact.h"
@@ -277,11 +276,7 @@ static int push_to(struct made *m, struct source *to, const struct bytes *manife
 	struct digest digest;
 	int r;
 
-	digest_parse(LAZY_ARTIFACT_CONFIG_DIGEST, strlen(LAZY_ARTIFACT_CONFIG_DIGEST), &digest);
-	r = push_blob(to, &digest,
-		      &(struct transport_upload){
-			      .data = LAZY_ARTIFACT_CONFIG, .size = strlen(LAZY_ARTIFACT_CONFIG), .fd = -1},
-		      NULL, NULL);
+	r = artifact_push_config(to);
 	for (size_t i = 0; r == 0 && i < m->n_layers; i++) {
 		tell_progress(&m->tell, m->image->n_layers, m->image->n_layers);
 		r = artifact_push_blob(m->context->store, to, &m->layers[i].ztoc, sent);
