@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 
 import oci
 from lab import CONFIG, Lab, mounts_below, read_until, tiny, wait_until
@@ -118,6 +119,13 @@ class Killer(threading.Thread):
                     self.killed[role] += 1
             if self.limit and self.killed["server"] >= self.limit:
                 return
+
+    def rounds(self, kills):
+        """One round of the caller's loop after the other, until so many were killed; fails when that takes a minute."""
+        end = time.monotonic() + 60
+        while sum(self.killed.values()) < kills:
+            assert time.monotonic() < end, f"only {self.killed} killed in a minute"
+            yield
 
     def stop(self):
         self.over.set()

@@ -142,7 +142,7 @@ class Ranges(LazyCase):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
         thread = threading.Thread(target=killer)
-        p = self.lab.start("run", self.image, "sh", "-c", self.SCRIPT + "; sleep 1; /bin/true && echo done")
+        p = self.lab.start("run", self.image, "sh", "-c", self.SCRIPT + "; sleep 3; /bin/true && echo done")
         thread.start()
         try:
             out, _ = p.communicate(timeout=DEADLINE)
