@@ -20,7 +20,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../tests/e2e")]
 import oci
 import odd_image
-import soci
 import starts
 
 CACHE = os.environ.get("LAZYRUN_BENCH_CACHE", "/var/tmp/lazyrun-bench")
@@ -197,19 +196,6 @@ def image(name, form="gzip"):
     if tag not in where.tags():
         where.convert(name, tag, form)
     return where, tag
-
-
-def soci_image(name, span_size=4 << 20):
-    """The gzip image as `soci convert` writes it, with SOCI's usual spans: (layout, tag, the index's descriptor)."""
-    where, _ = image(name)
-    tag = name + "-soci"
-    if tag not in where.tags():
-        name += "-oracle" if name in DOCKER else ""  # docker's manifests have no annotations
-        layers = where.manifest(name)["layers"]
-        ztocs = [(d, soci.Ztoc(where.read(d["digest"]), span_size=span_size).pack()) for d in layers]
-        soci.annotate(where, name, soci.put_index(where, 2, ztocs), tag)
-    digest = where.manifest(tag)["annotations"][soci.DIGEST_ANNOTATION]
-    return where, tag, where.descriptor(digest, oci.MANIFEST)
 
 
 def main():
