@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +167,24 @@ static void refuses_hostile_tables(void **state)
 	assert_int_equal(span_table_load(b.data, b.size, LIMIT_LAYER_FILE_SIZE + 1, &t), -EFBIG);
 }
 
+/* SPAN_SIZE: who fills such a span has room for so much. */
+static void a_span_that_passes_by_is_a_mebibyte_at_most(void **state)
+{
+	(void)state;
+	for (int above = -1; above <= 1; above++) {
+		_cleanup_(span_table_builder_free) struct span_table_builder builder = {0};
+		_cleanup_(span_table_free) struct span_table *t = NULL;
+		_cleanup_(bytes_free) struct bytes b = {0};
+		const uint64_t size = (uint64_t)((int64_t)SPAN_SIZE + above), written = htole64(size);
+		struct span s = {.size = SPAN_SIZE, .kind = SPAN_PASSING, .digest = {.algorithm = DIGEST_SHA256}};
+
+		assert_int_equal(span_table_add(&builder, &s), 0);
+		assert_int_equal(span_table_finish(&builder, &b), 0);
+		memcpy(b.data + 32 + 8, &written, sizeof(written));
+		assert_int_equal(span_table_load(b.data, b.size, size, &t), above > 0 ? -EBADMSG : 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +192,7 @@ int main(void)
 		cmocka_unit_test(keeps_every_field),
 		cmocka_unit_test(an_empty_layer_has_an_empty_table),
 		cmocka_unit_test(refuses_hostile_tables),
+		cmocka_unit_test(a_span_that_passes_by_is_a_mebibyte_at_most),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
