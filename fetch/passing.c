@@ -23,7 +23,7 @@
 
 #define PACKED_SIZE (256u << 10)
 #define LOOK_MS 20
-#define AT_ONCE 4u /* each may need a zstd window of 128 MiB */
+#define AT_ONCE 4u /* from one repository: each may need a zstd window of 128 MiB. One that trickles holds up no other */
 #define AGAIN_MS 1000 /* after a host could not be reached */
 
 struct job {
@@ -32,13 +32,13 @@ struct job {
 	struct layer_store *layer; /* a reference */
 	uint32_t number;
 	bool reader; /* one waits */
+	const struct source *from; /* what it passes by from now; NULL: nothing */
 };
 
 struct passing {
 	struct context *context;
-	pthread_mutex_t lock; /* guards jobs and what they say, n_passing and n_opened */
+	pthread_mutex_t lock; /* guards jobs and what they say, and n_opened */
 	pthread_cond_t ended;
-	unsigned int n_passing;
 	struct job *jobs;
 	unsigned int n_opened;
 };
@@ -184,10 +184,51 @@ static int open_nameless(struct passing *all)
 	return fd;
 }
 
-static int pass_by(struct job *j)
+static int pass_from(struct job *j, struct source *source, const struct layer_blob *blob)
 {
 	_cleanup_(fd_close) int fd = -1; /* closed behind the download */
-	_cleanup_(pass_free) struct pass p = {.job = j};
+	_cleanup_(pass_free) struct pass p = {.job = j, .size = blob->size};
+	int r;
+
+	p.packed = malloc(PACKED_SIZE);
+	p.plain = malloc(SPAN_SIZE);
+	if (!p.packed || !p.plain)
+		return -ENOMEM;
+	fd = open_nameless(j->all);
+	r = fd < 0 ? fd : source_download(source, &(struct descriptor){.digest = blob->digest, .size = blob->size}, fd, 0, &p.download);
+	return r < 0 ? r : follow(&p);
+}
+
+/* The lock is held. */
+static unsigned int count_from(const struct passing *all, const struct source *source)
+{
+	unsigned int n = 0;
+
+	for (const struct job *j = all->jobs; j; j = j->next)
+		n += j->from == source;
+	return n;
+}
+
+static int pass_in_turn(struct job *j, struct source *source, const struct layer_blob *blob)
+{
+	struct passing *all = j->all;
+	int r;
+
+	pthread_mutex_lock(&all->lock);
+	while (count_from(all, source) == AT_ONCE)
+		pthread_cond_wait(&all->ended, &all->lock);
+	j->from = source;
+	pthread_mutex_unlock(&all->lock);
+	r = pass_from(j, source, blob);
+	pthread_mutex_lock(&all->lock);
+	j->from = NULL;
+	pthread_cond_broadcast(&all->ended);
+	pthread_mutex_unlock(&all->lock);
+	return r;
+}
+
+static int pass_by(struct job *j)
+{
 	const char *key = layer_store_key(j->layer);
 	struct context *c = j->all->context;
 	struct layer_blob blob;
@@ -200,32 +241,7 @@ static int pass_by(struct job *j)
 	source = r < 0 ? NULL : span_get_source(c, j->layer);
 	if (!source)
 		return fail(EIO, "layer %s: bytes are missing and no registry is known to have them; run lazyrun pull IMAGE", key);
-	p.packed = malloc(PACKED_SIZE);
-	p.plain = malloc(SPAN_SIZE);
-	p.size = blob.size;
-	if (!p.packed || !p.plain)
-		return -ENOMEM;
-	fd = open_nameless(j->all);
-	r = fd < 0 ? fd : source_download(source, &(struct descriptor){.digest = blob.digest, .size = blob.size}, fd, 0, &p.download);
-	return r < 0 ? r : follow(&p);
-}
-
-static int pass_in_turn(struct job *j)
-{
-	struct passing *all = j->all;
-	int r;
-
-	pthread_mutex_lock(&all->lock);
-	while (all->n_passing == AT_ONCE)
-		pthread_cond_wait(&all->ended, &all->lock);
-	all->n_passing++;
-	pthread_mutex_unlock(&all->lock);
-	r = pass_by(j);
-	pthread_mutex_lock(&all->lock);
-	all->n_passing--;
-	pthread_cond_signal(&all->ended);
-	pthread_mutex_unlock(&all->lock);
-	return r;
+	return pass_in_turn(j, source, &blob);
 }
 
 static bool is_awaited(struct job *j)
@@ -251,7 +267,7 @@ static int pass_until_done(struct job *j, char text[static REPORT_TEXT_SIZE])
 
 	for (;;) {
 		char *outer = report_capture(text);
-		int r = pass_in_turn(j);
+		int r = pass_by(j);
 
 		report_capture_again(outer);
 		if (r == -EBADMSG && wrong)

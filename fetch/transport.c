@@ -14,8 +14,9 @@
 #include "base/report.h"
 #include "base/thread.h"
 #include "fetch/transport_body.h"
+#include "fetch/url.h"
 
-#define BULK_MAX 12 /* long transfers at a time; more only share the link and cost buffers */
+#define BULK_MAX 12 /* long transfers at a time from one host; more only share the link and cost buffers */
 #define WAKE_TRIES 100
 #define IDLE_POLL_MS 60000 /* libcurl shortens it to its own timers */
 
@@ -24,6 +25,7 @@ struct call {
 	pthread_cond_t ended;
 	bool done;
 	uint64_t arrived; /* as who follows it is told */
+	struct url_origin origin; /* of one that is long: hosts that trickle hold up no other */
 	struct call *next; /* in `posted` or `running` */
 };
 
@@ -36,8 +38,7 @@ struct transport {
 	CURLSH *share; /* TLS sessions: further connections to a host shake hands faster */
 	atomic_uint_fast64_t requests, body_bytes;
 
-	struct call *running; /* the thread's own from here on */
-	unsigned int n_bulk;
+	struct call *running; /* the thread's own */
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -141,14 +142,21 @@ static void begin_call(struct transport *t, struct call *c)
 	atomic_fetch_add_explicit(&t->requests, 1, memory_order_relaxed);
 	c->next = t->running;
 	t->running = c;
-	t->n_bulk += c->body.request->bulk;
+}
+
+static unsigned int count_bulk(const struct call *list, const struct url_origin *origin)
+{
+	unsigned int n = 0;
+
+	for (const struct call *c = list; c; c = c->next)
+		n += c->body.request->bulk && url_origin_equal(&c->origin, origin);
+	return n;
 }
 
 /* Begins what may begin; long transfers beyond BULK_MAX stay posted, in order. */
 static bool take_posted(struct transport *t)
 {
 	struct call *mine = NULL, **end = &mine;
-	unsigned int n_bulk = t->n_bulk;
 	bool stopping;
 
 	pthread_mutex_lock(&t->lock);
@@ -156,12 +164,11 @@ static bool take_posted(struct transport *t)
 	for (struct call **at = &t->posted; *at;) {
 		struct call *c = *at;
 
-		if (c->body.request->bulk && n_bulk >= BULK_MAX &&
-		    !transport_watch_cancelled(c->body.request->watch)) {
+		if (c->body.request->bulk && !transport_watch_cancelled(c->body.request->watch) &&
+		    count_bulk(t->running, &c->origin) + count_bulk(mine, &c->origin) >= BULK_MAX) {
 			at = &c->next;
 			continue;
 		}
-		n_bulk += c->body.request->bulk;
 		*at = c->next;
 		c->next = NULL;
 		*end = c;
@@ -187,7 +194,6 @@ static void drop_cancelled(struct transport *t)
 			continue;
 		}
 		*at = c->next;
-		t->n_bulk -= c->body.request->bulk;
 		give_up(t, c, TRANSPORT_CANCELLED, "cancelled");
 	}
 }
@@ -209,7 +215,6 @@ static bool reap(struct transport *t)
 		assert(*at);
 		c = *at;
 		*at = c->next;
-		t->n_bulk -= c->body.request->bulk;
 		end_call(t, c, code);
 		any = true;
 	}
@@ -353,6 +358,8 @@ int transport_call(struct transport *t, const struct transport_request *request,
 	*ret = (struct transport_reply){.length = TRANSPORT_UNKNOWN};
 	if (transport_watch_cancelled(request->watch))
 		return -ECANCELED;
+	if (request->bulk)
+		url_origin_parse(request->url, &c.origin); /* libcurl says what is wrong with it */
 	pthread_cond_init(&c.ended, NULL);
 	pthread_mutex_lock(&t->lock);
 	r = start(t);
