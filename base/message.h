@@ -15,7 +15,8 @@
  *               "media_type": T, "key": T, "from": "tar"|"artifact"}]}   manifest and config then lie in <store>/blobs/sha256/<hex>
  *   {"op": "images"}   LAST {"images": [{"reference": T, "manifest_digest": T, "image_key": T, "size": packed
  *                      bytes, "checked": seconds since 1970, "layers": n, "present": bytes, "total": bytes}]}
- *   {"op": "remove", "reference": T}   LAST {"removed_layers": n, "freed_bytes": n}
+ *   {"op": "remove", "reference": T}   LAST {"removed_layers": n, "freed_bytes": n, "gone": bool}   gone: only when asked
+ *                      again: it is not there, perhaps since the fetcher that was asked before
  *   {"op": "evict", "reference": T}    LAST {"evicted_bytes": n, "kept": [{"layer": T, "why": T}]}
  *   {"op": "gc"}       LAST {"removed": [{"what": T, "bytes": n}], "n_removed": n, "freed_bytes": n}; "gc-dry": only says
  *   {"op": "check"}    REPLY {"event": "check", "layer": i, "layers": n}, about two a second
@@ -62,6 +63,7 @@ enum message_kind {
 	MESSAGE_REPLACE = 8, /* command -> supervisor: to be executed in its place, the program that comes as
 				SCM_RIGHTS; behind the head stands its struct kept_format (fs/kept.h), no JSON.
 				Answered with LAST */
+	MESSAGE_AGAIN = 9,   /* supervisor -> fetcher: a REQUEST that was sent to another one, which died before it answered */
 };
 
 struct message_head {

@@ -13,12 +13,17 @@ static int remove_one(struct session *s, const char *image)
 	_cleanup_(json_field_free) struct json_object *answer = NULL;
 	char size[HUMAN_SIZE];
 	uint64_t layers = 0, freed = 0;
-	int r = session_ask(s, "remove", image, &answer);
+	int gone = 0, r = session_ask(s, "remove", image, &answer);
 
 	if (r < 0)
 		return r;
 	(void)json_field_u64(answer, "removed_layers", &layers);
 	(void)json_field_u64(answer, "freed_bytes", &freed);
+	(void)json_field_bool(answer, "gone", &gone);
+	if (gone) { /* a fetcher died over it, and with it what it had counted */
+		printf("%s: not in the store any more\n", image);
+		return 0;
+	}
 	printf("%s: removed, with %" PRIu64 " layer%s: %s freed\n", image, layers, layers == 1 ? "" : "s",
 	       human_bytes(freed, size));
 	return 0;

@@ -100,6 +100,7 @@ static int read_command(struct fetcher *f)
 {
 	struct json_object *o = NULL;
 	struct message_head head;
+	bool asked;
 	int r = message_receive(f->setup->command_fd, 0, &head, &o);
 
 	if (r == -EAGAIN)
@@ -110,9 +111,10 @@ static int read_command(struct fetcher *f)
 		report_note("a packet that cannot be read: %s", strerror(-r));
 		return 0;
 	}
-	if (head.kind == MESSAGE_REQUEST)
+	asked = head.kind == MESSAGE_REQUEST || head.kind == MESSAGE_AGAIN;
+	if (asked)
 		end_when_outdated(f); /* it may name a layout that was allowed just now */
-	if ((head.kind == MESSAGE_REQUEST || head.kind == MESSAGE_REPLAY) && o)
+	if ((asked || head.kind == MESSAGE_REPLAY) && o)
 		requests_handle(f->requests, &head, o, head.kind == MESSAGE_REPLAY);
 	else
 		json_object_put(o);
@@ -189,7 +191,7 @@ int fetcher_run(const struct fetcher_setup *setup)
 	if (r < 0)
 		return r;
 	set_leftovers_aside(setup->store);
-	for (int64_t ticked = 0;;) {
+	for (int64_t ticked = clock_ms();;) { /* so who is outdated at once is not so all the time */
 		struct pollfd p[2] = {{.fd = setup->command_fd, .events = POLLIN},
 				      {.fd = setup->need_fd, .events = POLLIN}};
 

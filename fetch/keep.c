@@ -186,17 +186,19 @@ static void remove_nameless(struct context *c, const struct needed *stay, uint64
 		closedir(dir);
 }
 
-int keep_remove(struct context *c, const struct reference *ref, struct json_object *answer)
+int keep_remove(struct context *c, const struct reference *ref, bool again, struct json_object *answer)
 {
 	_cleanup_(needed_images_free) struct needed_images ours = {0};
 	_cleanup_(needed_free) struct needed stay = {0};
 	char text[LIMIT_PATH_SIZE + 512];
 	uint64_t freed = 0;
 	int n_layers = 0, r;
+	bool gone;
 
 	pthread_mutex_lock(&c->store_lock);
 	r = load_named(c, ref, &ours);
-	if (r == 0)
+	gone = again && r == -ENOENT && !ours.unsure;
+	if (r == 0 || gone) /* what the one that removed it has left is removed in any case */
 		r = needed_load(c, reference_text(ref, text), &stay);
 	for (size_t i = 0; r == 0 && i < ours.n; i++)
 		if (!needed_image_key(c, &stay, ours.images[i]->key))
@@ -208,6 +210,7 @@ int keep_remove(struct context *c, const struct reference *ref, struct json_obje
 	pthread_mutex_unlock(&c->store_lock);
 	json_object_object_add(answer, "removed_layers", json_object_new_int(n_layers));
 	json_object_object_add(answer, "freed_bytes", json_object_new_int64((int64_t)freed));
+	json_object_object_add(answer, "gone", json_object_new_boolean(gone));
 	return r;
 }
 

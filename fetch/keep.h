@@ -16,9 +16,9 @@
 /* The "images" array of base/message.h. */
 int keep_list(struct context *c, struct json_object **ret);
 
-/* Fills in the answer to "evict" and "remove". */
+/* Fills in the answer to "evict" and "remove". `again`: a fetcher that died may have removed it: then it may be missing. */
 int keep_evict(struct context *c, const struct reference *ref, struct json_object *answer);
-int keep_remove(struct context *c, const struct reference *ref, struct json_object *answer);
+int keep_remove(struct context *c, const struct reference *ref, bool again, struct json_object *answer);
 
 /* Takes a layer away that nobody needs. 1: it was there; *freed grows by its bytes. The store_lock is held. */
 int keep_remove_layer(struct context *c, const char *key, uint64_t *freed);

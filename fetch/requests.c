@@ -422,7 +422,7 @@ static int dispatch(struct request *q, struct json_object *answer)
 	if (r < 0)
 		return r;
 	return strcmp(op, "evict") == 0 ? keep_evict(q->all->context, &ref, answer) :
-					  keep_remove(q->all->context, &ref, answer);
+					  keep_remove(q->all->context, &ref, q->head.kind == MESSAGE_AGAIN, answer);
 }
 
 static void reply(const struct request *q, struct json_object *answer, int r, const char *text)

@@ -218,8 +218,13 @@ void relay_set_fetcher(struct relay *r, int command_fd)
 	r->fetcher_fd = command_fd;
 	r->fetcher_full = false;
 	remembered_all_unsent(&r->remembered);
-	for (size_t i = 0; i < RELAY_CONNECTIONS; i++)
-		r->connections[i].sent = r->connections[i].known = false;
+	for (size_t i = 0; i < RELAY_CONNECTIONS; i++) {
+		struct connection *c = &r->connections[i];
+
+		if (c->sent && c->request_size)
+			request_of(r, c)->kind = MESSAGE_AGAIN; /* it may have been done all the same */
+		c->sent = c->known = false;
+	}
 	send_waiting(r);
 }
 

@@ -7,6 +7,7 @@ import unittest
 import oci
 from lab import CONFIG, LAZYRUN, Case, Lab, pid_alive, tiny, wait_until
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 CONTENT = b"".join(b"line %d\n" % i for i in range(100000))
 
 
@@ -167,6 +168,20 @@ class Remove(CommandCase):
         self.assertNotIn("doomed", self.run_ok("images").stdout)
         self.assertFails(self.lab.lazyrun("rmi", image), 125, "doomed")
         self.run_ok("run", image, "cat", "/doomed")  # and again from the registry
+
+    def test_a_fetcher_that_dies_just_before_it_answers(self):
+        self.lab.stop_server()
+        shim = self.lab.where + "/answer_kill.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, HERE + "/answer_kill.c"], check=True)
+        image = self.lab.image("twice", [tiny([oci.member("twice", b"x" * 100000)])], CONFIG)
+        self.lab.lazyrun("pull", image, environ={"LD_PRELOAD": shim}, check=0)
+        n = len(os.listdir(self.lab.store + "/layers"))
+        fetcher = self.lab.status()["fetcher_pid"]
+        self.assertEqual(self.run_ok("rmi", image).stdout, f"{image}: not in the store any more\n")
+        self.assertNotEqual(self.lab.status()["fetcher_pid"], fetcher)
+        self.assertEqual(len(os.listdir(self.lab.store + "/layers")), n - 1)
+        self.assertFails(self.lab.lazyrun("rmi", image), 125, "not in the store")
+        self.lab.stop_server()
 
     def test_shared_layers_stay(self):
         shared = tiny([oci.member("shared", b"s")])

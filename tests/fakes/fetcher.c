@@ -220,7 +220,7 @@ static int command(struct fake *f)
 
 	if (r < 0)
 		return r == -EAGAIN ? 0 : r;
-	if (h.kind == MESSAGE_REQUEST)
+	if (h.kind == MESSAGE_REQUEST || h.kind == MESSAGE_AGAIN)
 		request(f, &h, o);
 	else if (h.kind == MESSAGE_REPLAY)
 		f->n_replayed++;

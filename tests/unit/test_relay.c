@@ -190,7 +190,7 @@ static void asks_a_new_fetcher_again(void **state)
 	expect(first, MESSAGE_LAST, "said before it died");
 	expect(b->fetcher_fd, MESSAGE_REPLAY, "new");
 	expect(b->fetcher_fd, MESSAGE_REPLAY, "other");
-	c = expect(b->fetcher_fd, MESSAGE_REQUEST, "other");
+	c = expect(b->fetcher_fd, MESSAGE_AGAIN, "other");
 	expect_nothing(b->fetcher_fd);
 	say(b->fetcher_fd, MESSAGE_LAST, c, 0, "done");
 	turn(b);
@@ -208,7 +208,7 @@ static void gives_up_a_request_that_fetchers_die_of(void **state)
 	say(first, MESSAGE_REQUEST, 0, 'k', "poison");
 	turn(b);
 	for (int i = 0; i < 5; i++) { /* kills */
-		expect(b->fetcher_fd, MESSAGE_REQUEST, "poison");
+		expect(b->fetcher_fd, i ? MESSAGE_AGAIN : MESSAGE_REQUEST, "poison");
 		new_fetcher(b);
 		expect(b->fetcher_fd, MESSAGE_REPLAY, "poison");
 	}
@@ -216,7 +216,7 @@ static void gives_up_a_request_that_fetchers_die_of(void **state)
 		expect_nothing(first);
 		if (i)
 			expect(b->fetcher_fd, MESSAGE_REPLAY, "poison");
-		expect(b->fetcher_fd, MESSAGE_REQUEST, "poison");
+		expect(b->fetcher_fd, MESSAGE_AGAIN, "poison");
 		relay_fetcher_crashed(b->relay);
 		new_fetcher(b);
 	}
@@ -227,7 +227,7 @@ static void gives_up_a_request_that_fetchers_die_of(void **state)
 	turn(b);
 	relay_fetcher_crashed(b->relay);
 	new_fetcher(b);
-	expect(b->fetcher_fd, MESSAGE_REQUEST, "fine");
+	expect(b->fetcher_fd, MESSAGE_AGAIN, "fine");
 	expect_nothing(second);
 	close(first);
 	close(second);
