@@ -18,6 +18,7 @@
 
 #define QUICK_MS 1000	  /* a child that lived shorter died quickly */
 #define DELAY_MAX_MS 1000 /* before it is started again */
+#define APART_MS 50	  /* two starts at least, whatever ended the first: it may go on for ever */
 #define LINGER_MS 50	  /* from the end of its descriptors to that of the process */
 #define END_MS 1000	  /* for a kill to end it */
 
@@ -93,7 +94,8 @@ static int collect(struct child *c)
 	return SIGKILL;
 }
 
-/* A kill from outside is no fault of the child's, so it is started again at once and does not count. */
+/* A kill from outside is no fault of the child's, so it is started again at once (if it has lived a moment) and does not
+ * count. */
 bool child_reap(struct child *c)
 {
 	bool quick = clock_ms() - c->born < QUICK_MS, killed;
@@ -111,6 +113,8 @@ bool child_reap(struct child *c)
 	c->crashed = !killed;
 	c->quick_deaths = quick && !killed ? c->quick_deaths + 1 : 0;
 	c->again = clock_ms();
+	if (c->again < c->born + APART_MS)
+		c->again = c->born + APART_MS;
 	if (c->quick_deaths > 0)
 		c->again += c->quick_deaths > 6 ? DELAY_MAX_MS : 8 << c->quick_deaths;
 	return false;

@@ -281,6 +281,19 @@ class Serve(unittest.TestCase):
         os.kill(self.status()["fetcher_pid"], signal.SIGKILL)
         self.assertEqual(self.status()["replayed"], 2)
 
+    def test_a_fetcher_that_goes_on_being_killed_is_not_started_all_the_time(self):
+        supervisor = self.status()["supervisor_pid"]
+
+        def fetcher(but=None):
+            out = subprocess.run(["pgrep", "-P", str(supervisor), "^lazyrun-fetcher$"], stdout=subprocess.PIPE, text=True).stdout
+            return [int(pid) for pid in out.split() if int(pid) != but]
+        pid, begun = None, time.monotonic()
+        for _ in range(10):
+            pid = wait_until("another fetcher", lambda: fetcher(pid))[0]
+            os.kill(pid, signal.SIGKILL)
+        self.assertGreaterEqual(time.monotonic() - begun, 8 * 0.05)
+        self.status()
+
     def test_a_request_that_kills_every_fetcher_is_given_up(self):
         before = self.status()
         for _ in range(5):
