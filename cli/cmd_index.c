@@ -157,8 +157,9 @@ static int run_command(const struct index_options *o)
 	code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	if (code >= 125 && code <= 127)
 		return fail(ECHILD, "index: the command could not be run: nothing was recorded");
-	if (code)
-		report_note("the recorded command ended with exit code %d", code);
+	if (code) /* what it read is not what a start reads that goes well */
+		return fail(ECHILD, "index: the command ended with exit code %d: nothing was recorded; one that is to end so can "
+			    "be recorded as sh -c 'COMMAND; true'", code);
 	return 0;
 }
 
@@ -258,7 +259,7 @@ int cmd_index(int argc, char **argv)
 	struct index_options o = {.ensure = {.lines = true}};
 	struct option_spec specs[ENSURE_N_OPTIONS + 7] = {
 		{"push", 0, OPTION_FLAG, &o.push, NULL, "put the artifact beside the image, where every lazyrun finds it"},
-		{"record", 0, OPTION_FLAG, &o.record, NULL, "run the command behind -- (or the image's own) for a start pack"},
+		{"record", 0, OPTION_FLAG, &o.record, NULL, "run the command behind -- (or the image's own) for a start pack; its exit code must be 0"},
 		{"add-record", 0, OPTION_FLAG, &o.add_record, NULL, "with --push: one start pack more for the present artifact"},
 		{"format", 0, OPTION_TEXT, &o.format, "FORMAT", "lazyrun (the default), or soci: an index for soci-snapshotter"},
 		{"seconds", 0, OPTION_TEXT, &o.seconds_text, "N", "record so long, then end the command: for servers"},

@@ -75,7 +75,7 @@ struct transport_request {
 	uint64_t range_off;
 	uint64_t range_size; /* 0: the whole body, no Range header */
 	uint64_t total; /* how long the resource must be, or TRANSPORT_UNKNOWN */
-	bool bulk; /* long: a connection of its own, a large buffer; queued when there are many */
+	bool bulk; /* long: a connection of its own, a large buffer; queued when there are many from its host */
 	unsigned int connect_timeout_ms, timeout_ms; /* 0: 15 s; none */
 	/* Where the body of a 200 or 206 goes; one of these. */
 	struct bytes *body; /* at most body_max bytes */

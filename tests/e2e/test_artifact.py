@@ -280,6 +280,19 @@ class Indexing(ArtifactCase):
         p = self.run_ok("run", "--require-lazy", image, *SUM_ALL)
         self.check_sums(p.stdout)
 
+    def test_a_recorded_command_must_not_fail(self):
+        image = f"oci:{self.lab.where}/layout:app"
+        record = ("index", "--push", "--quiet", "--record", image, "--", "sh", "-c")
+        before = self.index("--push", "--quiet", image=image)
+        for code in (1, 200):
+            p = self.lab.lazyrun(*record, f"exit {code}")
+            self.assertFails(p, 125, f"ended with exit code {code}: nothing was recorded")
+            self.assertEqual(p.stdout, "")
+        self.assertEqual(self.index("--push", "--quiet", image=image), before)
+        # Who is ended by --seconds may say what he likes.
+        p = self.run_ok(*record[:-4], "--seconds", "1", *record[-4:], "trap 'exit 3' TERM; while :; do sleep 0.1; done")
+        self.assertNotEqual(p.stdout, before)
+
     def test_what_makes_no_sense_is_said(self):
         for argv, words in ((["--add-record", self.image], ["--push"]),
                             ([self.image, "--", "true"], ["--record"]),
