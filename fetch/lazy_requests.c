@@ -10,7 +10,7 @@
 #include "base/report.h"
 #include "fetch/lazy_index.h"
 #include "fetch/lazy_record.h"
-#include "fetch/requests.h"
+#include "fetch/operations.h"
 #include "fetch/soci_write.h"
 #include "format/lazy_artifact.h"
 
@@ -47,7 +47,7 @@ int lazy_requests_record(struct context *c, struct json_object *o)
 	_cleanup_(image_free) struct image *image = NULL;
 	struct image_want want = {.pull = IMAGE_PULL_NEVER, .trust = IMAGE_TRUST_WHOLE};
 	struct reference ref;
-	int r = requests_reference(o, &ref);
+	int r = operations_reference(o, &ref);
 
 	want.ref = &ref;
 	json_field_string(o, "platform", &want.platform);
@@ -73,7 +73,7 @@ int lazy_requests_index(struct context *c, uint32_t connection, struct source *s
 	struct lazy_index_how how = {0};
 	const char *format = "";
 	struct reference ref;
-	int push = 0, record = 0, add = 0, profiles = 0, r = requests_reference(o, &ref);
+	int push = 0, record = 0, add = 0, profiles = 0, r = operations_reference(o, &ref);
 
 	want.ref = &ref;
 	json_field_string(o, "platform", &want.platform);

@@ -33,6 +33,3 @@ bool requests_work(struct requests *q, uint64_t *ret_answered);
 
 /* Whether nothing is running or held, and for how many seconds. */
 bool requests_idle(struct requests *q, int64_t *ret_seconds);
-
-/* The image that a request names. */
-int requests_reference(struct json_object *o, struct reference *ret);

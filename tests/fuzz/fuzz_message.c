@@ -10,7 +10,7 @@
 #include "base/message.h"
 #include "base/report.h"
 #include "fetch/access.h"
-#include "fetch/requests.h"
+#include "fetch/operations.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,7 +21,7 @@ static void use(struct json_object *o)
 	struct access *a = NULL;
 	struct reference ref;
 
-	if (requests_reference(o, &ref) < 0)
+	if (operations_reference(o, &ref) < 0)
 		return;
 	if (json_field_object(o, "access", &given) == 0) {
 		json_object_object_del(given, "ca_file"); /* no files of this machine */
