@@ -11,7 +11,6 @@
  */
 #pragma once
 
-#include "base/report.h"
 #include "fetch/referrers.h"
 
 struct image_referrers;
@@ -20,7 +19,7 @@ int image_referrers_get(struct source *source, const struct digest *manifest, st
 
 /* The same in a thread of its own, beside what else is asked for an image that is new here. NULL in *ret: not begun. */
 void image_referrers_begin(struct source *source, const struct digest *manifest, struct image_referrers **ret);
-/* Waits for it. `text` is what was reported. */
-int image_referrers_end(struct image_referrers **search, char text[static REPORT_TEXT_SIZE], struct referrers **ret);
+/* Waits for it, and reports what was wrong. */
+int image_referrers_end(struct image_referrers **search, struct referrers **ret);
 /* For who does not need it any more. */
 void image_referrers_free(struct image_referrers **search);

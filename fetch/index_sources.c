@@ -3,12 +3,11 @@
 #include "fetch/index_sources.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/beside.h"
 #include "base/fd.h"
-#include "base/thread.h"
 #include "fetch/chunked_layer.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/image_referrers.h"
@@ -31,19 +30,15 @@ bool index_sources_has_table(const struct image_layer *l)
 struct asked {
 	struct index_sources *sources;
 	const struct referrers *list; /* of the image; NULL: not known */
-	int result;
-	char text[REPORT_TEXT_SIZE];
+	struct beside beside;
 };
 
-static void *find_soci(void *argument)
+static int find_soci(void *argument)
 {
-	struct asked *a = argument;
+	const struct asked *a = argument;
 	struct index_sources *s = a->sources;
 
-	report_capture(a->text);
-	a->result = soci_find(s->context, s->image, s->source, a->list, &s->soci);
-	report_capture(NULL);
-	return NULL;
+	return soci_find(s->context, s->image, s->source, a->list, &s->soci);
 }
 
 /* The list, which may have been begun beside the config. What goes wrong is the artifact's, to be said once. */
@@ -52,9 +47,9 @@ static void get_list(struct asked *a, struct referrers **ret)
 	struct index_sources *s = a->sources;
 
 	if (s->image->referrers)
-		a->result = image_referrers_end(&s->image->referrers, a->text, ret);
+		a->beside.result = image_referrers_end(&s->image->referrers, ret);
 	else if (s->image->trust == IMAGE_TRUST_REPOSITORY)
-		a->result = image_referrers_get(s->source, &s->image->name.manifest, ret);
+		a->beside.result = image_referrers_get(s->source, &s->image->name.manifest, ret);
 	a->list = *ret;
 }
 
@@ -63,32 +58,28 @@ static void find_both(struct asked *soci, struct asked *artifact)
 {
 	_cleanup_(referrers_free) struct referrers *list = NULL;
 	struct index_sources *s = soci->sources;
-	char *outer = report_capture(artifact->text);
+	char *outer = report_capture(artifact->beside.text);
 	const bool named = s->image->soci_v2.algorithm != DIGEST_NONE;
-	pthread_t thread;
-	bool beside;
 
 	if (!named)
 		get_list(artifact, &list);
 	soci->list = list;
-	beside = thread_start(&thread, find_soci, soci) == 0;
+	beside_begin(&soci->beside, find_soci, soci);
 	if (named)
 		get_list(artifact, &list);
 	if (list)
-		artifact->result = lazy_find(s->context, s->image, s->source, list, &s->artifact);
-	if (beside)
-		pthread_join(thread, NULL);
-	else
-		find_soci(soci);
+		artifact->beside.result = lazy_find(s->context, s->image, s->source, list, &s->artifact);
+	beside_end(&soci->beside);
 	report_capture_again(outer);
 }
 
 /* What failed is said in the log, and when a layer may not be streamed. */
 static void say(struct index_sources *s, const struct asked *a)
 {
-	const char *text = a->text[0] ? a->text : strerror(-a->result);
+	const struct beside *b = &a->beside;
+	const char *text = b->text[0] ? b->text : strerror(-b->result);
 
-	if (a->result == 0 || (a->result == -ENOENT && !a->text[0]))
+	if (b->result == 0 || (b->result == -ENOENT && !b->text[0]))
 		return;
 	report_note("%s starts without it: %s", s->image->name.reference, text);
 	snprintf(s->why_not, sizeof(s->why_not), "%.1500s", text);
@@ -96,7 +87,7 @@ static void say(struct index_sources *s, const struct asked *a)
 
 int index_sources_find(struct index_sources *s)
 {
-	struct asked soci = {.sources = s, .result = -ENOENT}, artifact = {.sources = s, .result = -ENOENT};
+	struct asked soci = {.sources = s}, artifact = {.sources = s, .beside.result = -ENOENT};
 
 	if (s->image->trust != IMAGE_TRUST_REPOSITORY || s->whole)
 		snprintf(s->why_not, sizeof(s->why_not), "artifacts are not to be trusted (--trust=pinned)");
@@ -106,7 +97,7 @@ int index_sources_find(struct index_sources *s)
 	if (s->whole)
 		return 0;
 	find_both(&soci, &artifact);
-	if (soci.result == -ENOMEM || artifact.result == -ENOMEM)
+	if (soci.beside.result == -ENOMEM || artifact.beside.result == -ENOMEM)
 		return -ENOMEM;
 	say(s, &soci);
 	say(s, &artifact);

@@ -2,16 +2,15 @@
 #include "fetch/lazy_layer.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/beside.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/report.h"
-#include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_new.h"
 #include "format/decoder.h"
@@ -37,39 +36,26 @@ struct get { /* one blob on its way */
 	struct source *source;
 	const struct lazy_artifact_blob *blob;
 	struct bytes packed;
-	int result;
-	char text[REPORT_TEXT_SIZE];
 };
 
-static void *get(void *argument)
+static int get(void *argument)
 {
 	struct get *g = argument;
 	struct descriptor d = {.digest = g->blob->digest, .size = g->blob->size};
 
-	report_capture(g->text);
-	g->result = source_get_blob(g->source, &d, LIMIT_LAZY_BLOB_SIZE, &g->packed);
-	report_capture(NULL);
-	return NULL;
+	return source_get_blob(g->source, &d, LIMIT_LAZY_BLOB_SIZE, &g->packed);
 }
 
 static int get_both(struct get *index, struct get *spans)
 {
-	char outer_text[REPORT_TEXT_SIZE], *outer;
-	pthread_t thread;
-	bool beside = thread_start(&thread, get, spans) == 0;
-	const struct get *failed;
+	struct beside beside;
+	int r;
 
-	outer = report_capture(outer_text);
-	get(index);
-	if (beside)
-		pthread_join(thread, NULL);
-	else
-		get(spans);
-	report_capture_again(outer);
-	failed = index->result < 0 ? index : spans->result < 0 ? spans : NULL;
-	if (!failed)
-		return 0;
-	return failed->text[0] ? fail(-failed->result, "%s", failed->text) : failed->result;
+	beside_begin(&beside, get, spans);
+	r = get(index);
+	if (r < 0)
+		beside_end(&beside);
+	return r < 0 ? r : beside_report(&beside);
 }
 
 static int broken(const struct source *source, const char *what, const struct lazy_artifact_blob *b)

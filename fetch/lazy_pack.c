@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/beside.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
@@ -425,8 +426,9 @@ static int take_frames(struct lazy_pack *p, uint64_t *have)
 	return r;
 }
 
-static int run(struct lazy_pack *p)
+static int run(void *argument)
 {
+	struct lazy_pack *p = argument;
 	uint64_t have = 0;
 	int r = bytes_reserve(&p->head, p->what.head_size);
 
@@ -471,17 +473,8 @@ static void end(struct lazy_pack *p)
 
 static void *run_thread(void *argument)
 {
-	struct lazy_pack *p = argument;
-	char text[REPORT_TEXT_SIZE], errno_text[128];
-	int r;
-
-	report_capture(text);
-	r = run(p);
-	report_capture(NULL);
-	if (r < 0)
-		report_note("the start pack is left: %s",
-			    text[0] ? text : strerror_r(-r, errno_text, sizeof(errno_text)));
-	end(p);
+	beside_note("the start pack is left", run, argument);
+	end(argument);
 	return NULL;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/beside.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/report.h"
@@ -58,8 +59,9 @@ struct get {
 	struct lazy_artifact_profile what;
 };
 
-static int get_profile(const struct get *g)
+static int get_profile(void *argument)
 {
+	const struct get *g = argument;
 	const struct descriptor d = {.digest = g->what.blob.digest, .size = g->what.blob.size};
 	_cleanup_(profile_free) struct profile *p = NULL;
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -75,16 +77,8 @@ static int get_profile(const struct get *g)
 
 static void *run(void *argument)
 {
-	struct get *g = argument;
-	char text[REPORT_TEXT_SIZE], errno_text[128];
-	int r;
-
-	report_capture(text);
-	r = get_profile(g);
-	report_capture(NULL);
-	if (r < 0)
-		report_note("a profile is left: %s", text[0] ? text : strerror_r(-r, errno_text, sizeof(errno_text)));
-	free(g);
+	beside_note("a profile is left", get_profile, argument);
+	free(argument);
 	return NULL;
 }
 

@@ -3,17 +3,16 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/beside.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/json_field.h"
 #include "base/limits.h"
 #include "base/report.h"
-#include "base/thread.h"
 #include "fetch/layout.h"
 #include "fetch/push.h"
 #include "fetch/registry.h"
@@ -244,25 +243,21 @@ struct tag_asked {
 	const char *const *types;
 	const char *what;
 	struct referrers list;
-	int result;
-	char text[REPORT_TEXT_SIZE];
+	struct beside beside;
 };
 
-static void *ask_tag(void *argument)
+static int ask_tag(void *argument)
 {
 	struct tag_asked *t = argument;
 
-	report_capture(t->text);
-	t->result = from_tag(t->registry, t->subject, t->types, t->what, &t->list);
-	report_capture(NULL);
-	return NULL;
+	return from_tag(t->registry, t->subject, t->types, t->what, &t->list);
 }
 
 static int end_tag(struct tag_asked *t, struct referrers *to)
 {
 	*to = t->list;
 	t->list = (struct referrers){0};
-	return t->result < 0 && t->text[0] ? fail(-t->result, "%s", t->text) : t->result;
+	return beside_report(&t->beside);
 }
 
 /* A registry that is not known yet is asked both ways at once: most that lack the API would cost one round trip more. */
@@ -270,22 +265,20 @@ static int from_both(struct registry *g, const struct digest *subject, const cha
 		     struct referrers *to)
 {
 	_cleanup_(fd_free_memory) struct tag_asked *t = calloc(1, sizeof(*t));
-	pthread_t thread;
-	bool beside, api;
+	bool api;
 	int r;
 
 	if (!t)
 		return -ENOMEM;
 	*t = (struct tag_asked){.registry = g, .subject = subject, .types = types, .what = what};
-	beside = thread_start(&thread, ask_tag, t) == 0;
+	beside_begin(&t->beside, ask_tag, t);
 	r = from_api(g, subject, types, what, to, &api);
-	if (beside)
-		pthread_join(thread, NULL);
+	beside_end(&t->beside);
 	if (r == 0) {
 		if (api)
 			registry_set_has_referrers(g);
 		else
-			r = beside ? end_tag(t, to) : from_tag(g, subject, types, what, to);
+			r = end_tag(t, to);
 	}
 	free(t->list.list);
 	json_field_free(&t->list.documents);

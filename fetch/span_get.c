@@ -4,18 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/beneath.h"
+#include "base/beside.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/report.h"
-#include "base/thread.h"
 #include "cache/layer_blob.h"
 #include "cache/layer_sources.h"
 #include "fetch/transport_watch.h"
@@ -85,11 +84,9 @@ struct window {
 	uint8_t *packed;
 	/* On its way from an artifact. It has no digest of its own: a wrong one makes a span that fails its digest. */
 	struct source *source;
-	bool once, remote, beside; /* beside: the thread runs */
+	bool once;
 	struct descriptor blob;
-	pthread_t thread;
-	int result;
-	char text[REPORT_TEXT_SIZE];
+	struct beside beside;
 };
 
 static int get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, bool once, void *out)
@@ -121,32 +118,22 @@ static int read_window(const struct context *c, const struct window *w)
 	return fd < 0 ? -errno : fd_pread_full(fd, w->packed, w->span->window_size, w->span->window_off);
 }
 
-static void *get_window(void *argument)
+static int get_window(void *argument)
 {
-	struct window *w = argument;
+	const struct window *w = argument;
 
-	report_capture(w->text);
-	w->result = get_range(w->source, &w->blob, w->span->window_off, w->span->window_size, w->once, w->packed);
-	report_capture(NULL);
-	return NULL;
+	return get_range(w->source, &w->blob, w->span->window_off, w->span->window_size, w->once, w->packed);
 }
 
 static int begin_remote(struct context *c, struct window *w)
 {
-	char outer_text[REPORT_TEXT_SIZE], *outer;
 	struct layer_blob windows;
 
 	if (layer_blob_get_windows(c->store, layer_store_key(w->layer), &windows) < 0)
 		return fail(EBADMSG, "layer %s has no windows for its checkpoints; `lazyrun check` mends that",
 			    layer_store_key(w->layer));
 	w->blob = (struct descriptor){.digest = windows.digest, .size = windows.size};
-	w->remote = true;
-	w->beside = thread_start(&w->thread, get_window, w) == 0;
-	if (w->beside)
-		return 0;
-	outer = report_capture(outer_text); /* in this very thread when there is no other */
-	get_window(w);
-	report_capture_again(outer);
+	beside_begin(&w->beside, get_window, w);
 	return 0;
 }
 
@@ -172,16 +159,12 @@ static int window_begin(struct context *c, struct layer_store *layer, const stru
 /* Until it is here. */
 static int window_end(struct window *w)
 {
-	if (w->beside)
-		pthread_join(w->thread, NULL);
-	w->beside = false;
-	return w->result < 0 && w->text[0] ? fail(-w->result, "%s", w->text) : w->result;
+	return beside_report(&w->beside);
 }
 
 static void window_free(struct window *w)
 {
-	if (w->beside)
-		pthread_join(w->thread, NULL);
+	beside_end(&w->beside);
 	fd_free_memory(&w->packed);
 }
 
