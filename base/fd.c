@@ -160,11 +160,11 @@ int fd_write_file_synced(int dir_fd, const char *name, const void *data, size_t 
 
 int fd_open_dir(int dir_fd, const char *name, bool make)
 {
-	int fd;
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+	int fd = openat(dir_fd, name, flags); /* it is there, but for the first time */
 
-	if (make && mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT && make && (mkdirat(dir_fd, name, 0700) == 0 || errno == EEXIST))
+		fd = openat(dir_fd, name, flags);
 	return fd < 0 ? -errno : fd;
 }
 

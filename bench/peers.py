@@ -55,6 +55,11 @@ def _check(result, what):
         raise OSError(ctypes.get_errno(), what)
 
 
+def tmpfs(at):
+    os.makedirs(at, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", at], check=True)
+
+
 def podman(where, *args, runtime="crun"):
     """The argv of a podman with a store of its own in `where`."""
     return ["podman", "--root", where + "/podman", "--runroot", where + "/podman-run",

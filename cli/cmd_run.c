@@ -105,12 +105,29 @@ static int prepare(const struct run_options *o, const struct store *s, struct en
 	return r == 0 ? container_dir_set_image(own->dir, (*result)->image_key) : r;
 }
 
+/* Who waits for the command waits for its end, so what takes its time then is made ready while the container runs. */
+static int run_container(struct config *c, int timeout, const struct ensure_result *result, struct container_dir *dir,
+			 int *ret_status)
+{
+	_cleanup_(container_free) struct container *k = NULL;
+	_cleanup_(fd_close) int left_fd = -1;
+	int r = container_start(c, 1000 * (timeout ? timeout : CLIENT_TIMEOUT), &k);
+
+	if (r < 0)
+		return r;
+	if (container_executed(k, &left_fd) == 0)
+		container_dir_leave(dir, left_fd);
+	r = container_wait(k, ret_status);
+	return r == -ETIMEDOUT ? client_blame(result->client, "the container's first bytes") : r;
+}
+
+/* What lies only in memory is not freed: the process ends, and to write into pages that the remover shares copies them. */
 static int run(const struct run_options *o, int *ret_status)
 {
-	_cleanup_(store_free) struct store *s = NULL;
-	_cleanup_(ensure_result_free) struct ensure_result *result = NULL;
+	static struct store *s;
+	static struct ensure_result *result;
+	static struct config c;
 	_cleanup_(own_free) struct own own = {.file_trees = {-1, -1, -1}};
-	struct config c;
 	int timeout, r = session_timeout(&timeout);
 
 	if (r == 0)
@@ -123,23 +140,19 @@ static int run(const struct run_options *o, int *ret_status)
 	r = make_config(&c, o, s, result, &own);
 	if (r == 0) {
 		note_network(o);
-		r = container_run(&c, 1000 * (timeout ? timeout : CLIENT_TIMEOUT), ret_status, &own.dir->left_fd);
-		if (r == -ETIMEDOUT)
-			r = client_blame(result->client, "the container's first bytes");
+		r = run_container(&c, timeout, result, own.dir, ret_status);
 	}
-	config_free(&c);
 	return r;
 }
 
 int cmd_run(int argc, char **argv)
 {
-	struct run_options o;
+	static struct run_options o;
 	int status = COMMAND_EXIT_FAILED, r = run_options_parse(argc, argv, &o);
 
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = run(&o, &status);
-	run_options_free(&o);
 	if (r < 0 && !report_any())
 		fail(-r, "%s: %s", o.ensure.image, strerror(-r));
 	return status;

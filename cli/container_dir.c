@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/mounts.h"
 
-#define LEAVE_MS 1000 /* for a command to end whose last words are said */
+#define SPARE "spare" /* in the store */
 
 const char *const container_dir_file_names[CONTAINER_DIR_FILES] = {"hosts", "hostname", "resolv.conf"};
 
@@ -76,9 +77,15 @@ static int make_upper(struct container_dir *d, const char *kept)
 		d->work = NULL;
 	if (!d->upper || !d->work)
 		return fail(ENOMEM, "out of memory");
-	if ((mkdir(d->upper, 0700) < 0 || mkdir(d->work, 0700) < 0) && (errno != EEXIST || !kept))
+	if ((mkdir(d->upper, 0700) < 0 && errno != EEXIST) || (mkdir(d->work, 0700) < 0 && errno != EEXIST))
 		return fail(errno, "making %s: %s", d->upper, strerror(errno));
 	return 0;
+}
+
+/* An earlier container's remover has left a fresh one. Who takes it has it alone: there is one rename. */
+static bool take_spare(struct container_dir *d)
+{
+	return renameat(d->store_fd, SPARE, d->parent_fd, d->id) == 0;
 }
 
 static int make(struct container_dir *d, const char *store_path, const char *kept)
@@ -91,7 +98,7 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 		d->path = NULL;
 		return fail(ENOMEM, "out of memory");
 	}
-	d->dir_fd = fd_open_dir(d->parent_fd, d->id, true);
+	d->dir_fd = fd_open_dir(d->parent_fd, d->id, !take_spare(d));
 	if (d->dir_fd < 0)
 		return fail(-d->dir_fd, "making %s: %s", d->path, strerror(-d->dir_fd));
 	if (flock(d->dir_fd, LOCK_EX) < 0) /* nobody has it for longer than a look (fetch/users.c) */
@@ -117,7 +124,7 @@ int container_dir_new(const char *store_path, const char *kept, struct container
 
 	if (!d)
 		return fail(ENOMEM, "out of memory");
-	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = d->memory_fd = d->left_fd = -1;
+	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = d->memory_fd = -1;
 	r = open_places(d, store_path);
 	if (r < 0)
 		return r;
@@ -152,35 +159,64 @@ static void close_all_but(const int keep[static N_KEPT])
 	}
 }
 
-/* Freeing mounts and directories can take long (discard mounts wait for the disk), so the command only takes its
- * directory out of containers/, and a process of its own does the rest. It holds the lock by inheritance; if it is
- * killed, the next start sweeps. */
-static void remove_behind(struct container_dir *d)
+/* Making directories on a disk takes a start's time, too: so an emptied one gets fresh parts, and is the next start's.
+ * The file "image" stays, empty, which says nothing. Nothing of the old upper directory does: not its attributes. */
+static bool make_spare(const struct container_dir *d, int fd)
+{
+	_cleanup_(fd_close) int image_fd = openat(fd, "image", O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
+	static const char *const parts[] = {"upper", "work", "hosts", "hostname", "resolv.conf"};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		if (fd_remove_tree(fd, parts[i]) < 0)
+			return false;
+	return image_fd >= 0 && mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0 &&
+	       renameat2(d->removed_fd, d->id, d->store_fd, SPARE, RENAME_NOREPLACE) == 0;
+}
+
+/* Removes what the command has put into removed/. One that was killed has put nothing there: the next start sweeps.
+ * No lock is inherited for that, or it would look as if the command lived. */
+static void remove_removed(const struct container_dir *d)
+{
+	_cleanup_(fd_close) int fd = openat(d->removed_fd, d->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && !make_spare(d, fd))
+		fd_remove_tree(d->removed_fd, d->id);
+}
+
+static void __attribute__((noreturn)) be_remover(struct container_dir *d, int left_fd, int command_fd)
+{
+	struct pollfd command = {.fd = command_fd, .events = POLLIN};
+
+	/* Nobody may take us for the command: no output and no connection held open, no session, no directory. */
+	close_all_but((const int[N_KEPT]){d->store_fd, d->removed_fd, d->memory_fd, left_fd, command_fd});
+	prctl(PR_SET_NAME, "lazyrun-remove");
+	setsid();
+	/* Who waits for the command waits for all that it frees: what it left is freed when it is gone. */
+	if (chdir("/") < 0 || poll(&command, 1, -1) != 1)
+		_exit(1);
+	fd_close(&left_fd);
+	fd_close(&d->memory_fd);
+	remove_removed(d);
+	_exit(0);
+}
+
+void container_dir_leave(struct container_dir *d, int left_fd)
 {
 	_cleanup_(fd_close) int command_fd = pidfd_open(getpid(), 0);
-	struct pollfd command = {.fd = command_fd, .events = POLLIN};
-	pid_t pid;
+	pid_t pid = command_fd < 0 || d->left ? -1 : fork();
 
-	if (renameat(d->parent_fd, d->id, d->removed_fd, d->id) < 0)
+	if (pid == 0)
+		be_remover(d, left_fd, command_fd);
+	d->left = d->left || pid > 0;
+}
+
+static void leave(struct container_dir *d)
+{
+	container_dir_leave(d, -1);
+	if (renameat(d->parent_fd, d->id, d->removed_fd, d->id) < 0 || d->left)
 		return;
-	pid = fork();
-	if (pid > 0)
-		return;
-	if (pid == 0) {
-		/* Nobody may take us for the command: no output and no connection held open, no session, no directory. */
-		close_all_but((const int[N_KEPT]){d->dir_fd, d->removed_fd, d->memory_fd, d->left_fd, command_fd});
-		setsid();
-		if (chdir("/") < 0)
-			_exit(1);
-		/* Who waits for the command waits for all that it frees: what it left is freed when it is gone. */
-		if (command_fd >= 0)
-			poll(&command, 1, LEAVE_MS);
-	}
-	fd_close(&d->left_fd);
 	fd_close(&d->memory_fd);
 	fd_remove_tree(d->removed_fd, d->id);
-	if (pid == 0)
-		_exit(0);
 }
 
 void container_dir_free(struct container_dir **d)
@@ -188,13 +224,12 @@ void container_dir_free(struct container_dir **d)
 	if (!*d)
 		return;
 	if ((*d)->dir_fd >= 0)
-		remove_behind(*d);
+		leave(*d);
 	fd_close(&(*d)->dir_fd);
 	fd_close(&(*d)->store_fd);
 	fd_close(&(*d)->parent_fd);
 	fd_close(&(*d)->removed_fd);
 	fd_close(&(*d)->memory_fd);
-	fd_close(&(*d)->left_fd);
 	free((*d)->path);
 	free((*d)->upper);
 	free((*d)->work);
@@ -203,7 +238,8 @@ void container_dir_free(struct container_dir **d)
 
 int container_dir_set_image(const struct container_dir *d, const char *image_key)
 {
-	int r = fd_write_file(d->dir_fd, "image", image_key, strlen(image_key), 0600);
+	_cleanup_(fd_close) int fd = openat(d->dir_fd, "image", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r = fd < 0 ? -errno : fd_write_full(fd, image_key, strlen(image_key)); /* empty: none yet */
 
 	return r < 0 ? fail(-r, "writing %s/image: %s", d->path, strerror(-r)) : 0;
 }

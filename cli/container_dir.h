@@ -1,8 +1,10 @@
 /* container_dir: a container's directory in the store: its upper and work directory and three small files.
  *
  * Ownership  container_dir_new() hands over; container_dir_free() ends it and has the directory removed (but
- *            never a kept upper) by a process that it leaves behind. As long as it is open its lock says that the container lives; directories whose lock is free are
- *            what killed commands left, and the next container_dir_new() removes them.
+ *            never a kept upper) by a process that it leaves behind. As long as it is open its lock says that the
+ *            container lives; directories whose lock is free are what killed commands left, and the next
+ *            container_dir_new() removes them. The remover leaves one emptied directory in the store, "spare", for
+ *            the next container.
  * Units      -
  * Errors     Reported.
  * Threads    One.
@@ -17,7 +19,7 @@ struct container_dir {
 	int dir_fd;	/* flocked */
 	int store_fd, parent_fd, removed_fd; /* the store, its containers/ and removed/ */
 	int memory_fd;	/* where the three files are, -1 before */
-	int left_fd;	/* -1, or what the remover is to close behind the command (container.h) */
+	bool left;	/* a remover waits for our end */
 	bool keep_upper;
 	char *upper, *work; /* paths */
 	char *path;	/* <store>/containers/<id> */
@@ -27,7 +29,12 @@ struct container_dir {
 int container_dir_new(const char *store_path, const char *kept, struct container_dir **ret);
 void container_dir_free(struct container_dir **d);
 
-/* Says which image it uses, before that is mounted: fetch/users.h reads it. */
+/* Freeing mounts and directories can take long (discard mounts wait for the disk), so a process of its own does it when
+ * the command has ended. Making that process takes time, too: it is best made while the container runs.
+ * `left_fd`: -1, or what it is to close behind the command (container.h). */
+void container_dir_leave(struct container_dir *d, int left_fd);
+
+/* Says which image it uses: fetch/users.h reads it. Until then our connection to the server says so. */
 int container_dir_set_image(const struct container_dir *d, const char *image_key);
 
 /* /etc/hosts, /etc/hostname and /etc/resolv.conf (CONTAINER_DIR_FILES), each as a detached mount of the caller's. */

@@ -33,6 +33,8 @@ struct container {
 	unsigned int stops; /* SIGINT and SIGTERM seen */
 	int early_signal; /* that ended init before the command was executed; 0: none */
 	int64_t deadline_ms; /* for the command to be executed; 0: none, or it is */
+	struct cgroup *cgroup;
+	sigset_t signals_before;
 };
 
 /* Faults of our own and job control stay as they are; all else comes through the descriptor. */
@@ -167,8 +169,8 @@ static int time_left(const struct container *k)
 	return k->deadline_ms == 0 ? -1 : left < 0 ? 0 : (int)left;
 }
 
-/* Until init has ended and all it said is heard and all it wrote is written. */
-static void attend(struct container *k)
+/* Until init has ended and all it said is heard and all it wrote is written, or until it executes the command. */
+static void attend(struct container *k, bool until_executed)
 {
 	for (;;) {
 		struct pollfd p[3 + TERMINAL_POLLS] = {
@@ -180,6 +182,8 @@ static void attend(struct container *k)
 		int n;
 
 		if (k->ended && k->sync_fd < 0 && (!has_terminal || terminal_drained(&k->terminal)))
+			return;
+		if (until_executed && k->sync_fd < 0)
 			return;
 		if (has_terminal)
 			terminal_poll(&k->terminal, p + 3);
@@ -235,44 +239,78 @@ static int prepare(struct config *c, struct init_plan *plan, struct cgroup **ret
 	return r < 0 ? fail(-r, "making a socket: %s", strerror(-r)) : 0;
 }
 
-int container_run(struct config *c, int timeout_ms, int *ret_status, int *ret_left_fd)
+static int *new_trees(const struct config *c)
 {
-	_cleanup_(cgroup_free) struct cgroup *cg = NULL;
-	_cleanup_(fd_free_memory) int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
+	int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
+
+	for (size_t i = 0; trees && i < c->n_mounts; i++)
+		trees[i] = -1;
+	return trees;
+}
+
+int container_start(struct config *c, int timeout_ms, struct container **ret)
+{
+	_cleanup_(container_free) struct container *k = calloc(1, sizeof(*k));
+	_cleanup_(fd_free_memory) int *trees = new_trees(c);
 	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1,
 				 .size = terminal_size()};
-	struct container k = {.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .left_fd = -1, .status = 125,
-			      .deadline_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0,
-			      .terminal.master_fd = -1};
-	sigset_t before;
 	int r;
 
-	*ret_status = 125;
-	*ret_left_fd = -1;
+	if (!k)
+		return fail(ENOMEM, "out of memory");
+	*k = (struct container){.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .left_fd = -1, .status = 125,
+				.deadline_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0, .terminal.master_fd = -1};
 	if (!trees)
 		return fail(ENOMEM, "out of memory");
-	for (size_t i = 0; i < c->n_mounts; i++)
-		trees[i] = -1;
-	k.signal_fd = take_signals(&before);
-	if (k.signal_fd < 0)
-		return k.signal_fd;
-	r = prepare(c, &plan, &cg);
+	k->signal_fd = take_signals(&k->signals_before);
+	if (k->signal_fd < 0)
+		return k->signal_fd;
+	r = prepare(c, &plan, &k->cgroup);
 	if (r == 0)
-		r = start(&k, &plan);
+		r = start(k, &plan);
 	fd_close(&plan.launcher_fd);
-	if (r == 0) {
-		attend(&k);
-		r = k.failed;
-	}
-	terminal_end(&k.terminal);
-	cgroup_remove(cg);
 	fd_close(&plan.sync_fds[0]);
 	fd_close(&plan.sync_fds[1]);
-	fd_close(&k.pidfd);
-	fd_close(&k.sync_fd);
-	fd_close(&k.signal_fd);
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	*ret_status = k.status;
-	*ret_left_fd = k.left_fd;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = TAKE(k);
+	return 0;
+}
+
+int container_executed(struct container *k, int *ret_left_fd)
+{
+	attend(k, true);
+	*ret_left_fd = TAKE_FD(k->left_fd);
+	return k->failed;
+}
+
+int container_wait(struct container *k, int *ret_status)
+{
+	attend(k, false);
+	*ret_status = k->status;
+	return k->failed;
+}
+
+void container_free(struct container **container)
+{
+	struct container *k = *container;
+
+	if (!k)
+		return;
+	if (k->pidfd >= 0 && !k->ended) {
+		pidfd_send_signal(k->pidfd, SIGKILL, NULL, 0);
+		collect(k);
+	}
+	terminal_end(&k->terminal);
+	cgroup_remove(k->cgroup);
+	cgroup_free(&k->cgroup);
+	fd_close(&k->pidfd);
+	fd_close(&k->sync_fd);
+	fd_close(&k->left_fd);
+	if (k->signal_fd >= 0) {
+		fd_close(&k->signal_fd);
+		sigprocmask(SIG_SETMASK, &k->signals_before, NULL);
+	}
+	free(k);
+	*container = NULL;
 }

@@ -1,19 +1,29 @@
 /* container: one container from its making to its end, in the foreground.
  *
- * Ownership  The config stays the caller's.
+ * Ownership  container_start() hands over; container_free() ends it, and kills what still runs. The config stays the
+ *            caller's.
  * Units      The exit status is docker's: the command's own, 128 + signal, 125 when we could not make the
  *            container, 126 when the command cannot be executed, 127 when it is not there.
- * Errors     Reported; *ret_status is set nevertheless.
- * Threads    The caller has exactly one.
+ * Errors     Reported.
+ * Threads    The caller has exactly one. From container_start() to container_free() its signals are the container's.
  * Source     runtime-spec runtime.md.
  */
 #pragma once
 
 #include "runtime/config.h"
 
-/* `timeout_ms`: how long init may take until it executes the command; 0: for ever. Then it is killed, and -ETIMEDOUT
- * is returned bare: the caller knows whom init was waiting for.
- * `ret_left_fd`: -1, or a descriptor of the ended container's mounts; closing the last one frees them, which takes as
- * long as a tenth of a short run, so it is best left to a process that nobody waits for. A container with a volume
- * or a kept upper directory leaves none: what it used is free when this returns. */
-int container_run(struct config *c, int timeout_ms, int *ret_status, int *ret_left_fd);
+struct container;
+
+/* Its first process is on its way. `timeout_ms`: how long it may take until it executes the command; 0: for ever. */
+int container_start(struct config *c, int timeout_ms, struct container **ret);
+
+/* Waits until the command is executed, or cannot be (container_wait() then says the status). -ETIMEDOUT is returned
+ * bare: the caller knows whom init was waiting for.
+ * `ret_left_fd`: -1, or a descriptor of the container's mounts: as long as it is open they do not go when the
+ * container ends, which takes as long as a tenth of a short run. A container with a volume or a kept upper directory
+ * has none: what it used is free when container_wait() returns. */
+int container_executed(struct container *k, int *ret_left_fd);
+
+/* Waits for the end. *ret_status is set in any case; the return value is container_executed()'s. */
+int container_wait(struct container *k, int *ret_status);
+void container_free(struct container **k);

@@ -216,6 +216,20 @@ static int new_devpts(const struct config *c, const struct config_mount *m)
 	return mounts_new(m->type, data, m->attributes, m->optional);
 }
 
+/* The mounts below the fresh /dev find their names there, without a walk that makes them. */
+static int make_names_in_dev(const struct config *c, int dev_fd)
+{
+	for (size_t i = 0; i < c->n_mounts; i++) {
+		const char *name = c->mounts[i].destination;
+
+		if (is(&c->mounts[i], "bind") || strncmp(name, "/dev/", 5) != 0 || !name[5] || strchr(name + 5, '/'))
+			continue;
+		if (mkdirat(dev_fd, name + 5, 0755) < 0 && errno != EEXIST)
+			return fail(errno, "making %s: %s", name, strerror(errno));
+	}
+	return 0;
+}
+
 static int attach_one(const struct config *c, const struct config_mount *m, int *tree_fd, const struct cgroup *cg,
 		      int root_fd)
 {
@@ -237,7 +251,7 @@ static int attach_one(const struct config *c, const struct config_mount *m, int 
 		if (r == 0)
 			r = mounts_attach(*tree_fd, target_fd);
 		if (r == 0 && is(m, "tmpfs") && strcmp(m->destination, "/dev") == 0)
-			return devices_make(c, *tree_fd);
+			return (r = devices_make(c, *tree_fd)) < 0 ? r : make_names_in_dev(c, *tree_fd);
 	}
 	return r < 0 && !report_any() ? fail(-r, "mounting on %s: %s", m->destination, strerror(-r)) : r;
 }

@@ -185,6 +185,23 @@ class Files(RunCase):
         self.assertEqual(out, '2\nNAME="tiny"\n')
         self.assertEqual(os.listdir(self.lab.store + "/containers"), [])
 
+    def test_what_a_container_leaves_is_not_the_next_ones(self):
+        """The directory of one that has ended is the next one's spare: nothing in or at its upper directory stays."""
+        spare = self.lab.store + "/spare"
+        image_root = self.out(self.image, "ls", "-lnd", "/").split()[:4]
+        for _ in range(3):
+            wait_until("an emptied directory", lambda: os.path.exists(spare))
+            self.assertEqual(os.listdir(spare + "/upper") + os.listdir(spare + "/work"), [])
+            self.assertEqual(os.listxattr(spare + "/upper"), [])
+            self.assertEqual(os.path.getsize(spare + "/image"), 0)
+            directory = os.stat(spare).st_ino
+            p = self.lab.start("run", "-i", self.image, "sh", "-c", "ls -lnd /; chmod 711 /; mkdir /left; >/left2; echo up; read x")
+            root = read_until(p.stdout.fileno(), b"up").split()[:4]
+            self.assertEqual(root, [x.encode() for x in image_root])
+            container, = os.listdir(self.lab.store + "/containers")
+            self.assertEqual(os.stat(f"{self.lab.store}/containers/{container}").st_ino, directory)
+            p.communicate(timeout=60)
+
     def test_read_only(self):
         self.out("--read-only", self.image, "touch", "/x", code=1)
         self.assertEqual(self.out("--read-only", "--tmpfs", "/tmp", self.image, "sh", "-c",

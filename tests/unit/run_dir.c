@@ -20,6 +20,7 @@ static int run(const struct run_options *o, int *ret_status)
 	_cleanup_(fd_close) int store_fd = -1, cache_fd = -1;
 	const char *store = getenv("LAZYRUN_STORE"), *lowers[] = {o->ensure.image, NULL};
 	const bool plain = getenv("RUN_DIR_PLAIN");
+	_cleanup_(container_free) struct container *k = NULL;
 	int trees[CONTAINER_DIR_FILES], left_fd = -1, r;
 	struct config c;
 	char hostname[64];
@@ -40,7 +41,12 @@ static int run(const struct run_options *o, int *ret_status)
 	if (r == 0 && plain)
 		c.rootfs = strdup(o->ensure.image);
 	if (r == 0)
-		r = container_run(&c, 10000, ret_status, &left_fd);
+		r = container_start(&c, 10000, &k);
+	if (r == 0) {
+		container_executed(k, &left_fd);
+		r = container_wait(k, ret_status);
+	}
+	container_free(&k);
 	config_free(&c);
 	fd_close(&left_fd);
 	return r;
