@@ -19,9 +19,12 @@
 #define PROGRAMS 4u	     /* at a time; of more the linker's own reads say what they need */
 #define FILES 128u	     /* of one program */
 #define WHOLE_MAX (5u << 20)   /* a larger library is not asked for as a whole, */
+#define PROGRAM_MAX (8u << 20) /* nor a larger program, */
 #define OPENED_MAX (1u << 20)  /* nor one of these of what is opened later: less of it is touched; */
-#define BEGIN_SIZE (128u << 10) /* but its beginning (symbols, relocations) */
-#define END_SIZE (512u << 10)	/* and its end: its data, which are relocated */
+#define SMALL_MAX (512u << 10)
+#define BEGIN_SIZE (128u << 10) /* but its beginning */
+#define END_SIZE (512u << 10)	/* and its end, where it says what the linker reads and writes: */
+#define PARTS_MAX (16u << 20)	/* symbols and relocations, and data, each at most so much */
 #define CACHE_MAX (1u << 20) /* ld.so.cache */
 #define WAIT_MS 15000	     /* for bytes that are parsed */
 #define PATH_SIZE 1024u
@@ -36,8 +39,10 @@ struct file {
 struct closure {
 	struct context *context;
 	struct fill *fill;
-	uint32_t layer_number;
-	struct file program;
+	char image_key[IMAGE_KEY_SIZE]; /* what starts, */
+	char *command, *path;		/* and its program, and where it is looked for; command NULL: */
+	uint32_t layer_number;		/* a file of this layer was touched, */
+	struct file program;		/* this one */
 	uint64_t whole_max;
 	struct tree tree;
 	struct tree_dir *dir; /* what lookups walk through */
@@ -58,11 +63,13 @@ static void closure_free(struct closure *l)
 	for (size_t i = 0; i < l->n_layers; i++)
 		layer_store_free(&l->layers[i]);
 	bytes_free(&l->cache);
+	free(l->command);
+	free(l->path);
 	free(l->dir);
 	free(l);
 }
 
-/* The newest image that has the layer: probably the one that starts. */
+/* The one that starts, or the newest that has the layer: probably that. */
 static int open_image(struct closure *l)
 {
 	const struct number_table *t = l->context->numbers;
@@ -74,7 +81,8 @@ static int open_image(struct closure *l)
 	for (uint32_t i = number_table_n_images(t); i > 0 && !found; i--) {
 		if (number_table_image(t, i, &key, &layers, &n) < 0)
 			continue;
-		for (size_t k = 0; k < n && !found; k++)
+		found = l->command && strcmp(key, l->image_key) == 0;
+		for (size_t k = 0; !l->command && k < n && !found; k++)
 			found = layers[k] == l->layer_number;
 	}
 	if (!found || n > LIMIT_LAYERS)
@@ -107,12 +115,35 @@ static void ask(struct closure *l, uint16_t position, uint64_t off, uint64_t siz
 
 static void ask_library(struct closure *l, const struct file *f)
 {
-	if (f->size <= l->whole_max) {
+	if (f->size <= SMALL_MAX) {
 		ask(l, f->position, f->off, f->size);
 		return;
 	}
 	ask(l, f->position, f->off, BEGIN_SIZE);
 	ask(l, f->position, f->off + f->size - END_SIZE, END_SIZE);
+}
+
+/* Of one that is not asked for as a whole, what the linker goes through from end to end. */
+static void ask_parts(struct closure *l, const struct file *f, const struct elf_head *h, const struct elf_dynamic *d)
+{
+	if (f->size <= SMALL_MAX)
+		return;
+	if (d->tables_end <= f->size && d->tables_end <= PARTS_MAX)
+		ask(l, f->position, f->off, d->tables_end);
+	for (size_t i = 0; i < h->n_loads; i++)
+		if (h->loads[i].writable && h->loads[i].off < f->size && h->loads[i].size <= f->size - h->loads[i].off &&
+		    h->loads[i].size <= PARTS_MAX)
+			ask(l, f->position, f->off + h->loads[i].off, h->loads[i].size);
+}
+
+static void need(struct closure *l, const struct file *f, uint64_t off, uint64_t size)
+{
+	uint64_t first = (f->off + off) / LAYER_PAGE, last = (f->off + off + size - 1) / LAYER_PAGE;
+
+	fill_need(l->fill, &(struct need){.kind = NEED_PAGES,
+					  .number = l->numbers[f->position],
+					  .first_page = first,
+					  .n_pages = last - first + 1});
 }
 
 /* Waits for the bytes, at most `size` of them, what the file has. What names further files is wanted before what those
@@ -126,14 +157,8 @@ static int read_file(struct closure *l, const struct file *f, uint64_t off, void
 		return -ENOEXEC;
 	*ret_size = f->size - off < size ? (size_t)(f->size - off) : size;
 	r = layer_store_read(l->layers[f->position], ret, *ret_size, f->off + off);
-	if (r == -EAGAIN) {
-		uint64_t first = (f->off + off) / LAYER_PAGE, last = (f->off + off + *ret_size - 1) / LAYER_PAGE;
-
-		fill_need(l->fill, &(struct need){.kind = NEED_PAGES,
-						  .number = l->numbers[f->position],
-						  .first_page = first,
-						  .n_pages = last - first + 1});
-	}
+	if (r == -EAGAIN)
+		need(l, f, off, *ret_size);
 	while (r == -EAGAIN) {
 		int64_t waited = clock_ms() - begin;
 		const struct timespec pause = {.tv_nsec = waited < 500 ? 1000000 : 50000000};
@@ -257,6 +282,7 @@ static void look_at_dynamic(struct closure *l, const struct file *f, const struc
 	if (h->dynamic.size == 0 || read_file(l, f, h->dynamic.off, data, (size_t)h->dynamic.size, &size) < 0 ||
 	    elf_parse_dynamic(h, data, size, &d) < 0)
 		return;
+	ask_parts(l, f, h, &d);
 	if (d.run_path && read_text(l, f, d.run_path, run_path) < 0)
 		run_path[0] = '\0';
 	for (size_t i = 0; i < d.n_needed; i++)
@@ -282,6 +308,7 @@ static void look_at(struct closure *l, const struct file *f)
 {
 	char head[ELF_HEAD_SIZE + 1], interpreter[PATH_SIZE];
 	struct elf_head h;
+	struct file linker;
 	size_t size;
 
 	if (read_file(l, f, 0, head, ELF_HEAD_SIZE, &size) < 0)
@@ -294,9 +321,52 @@ static void look_at(struct closure *l, const struct file *f)
 	}
 	if (elf_parse_head(head, size, &h) < 0)
 		return;
-	if (h.interpreter.size && read_text(l, f, h.interpreter.off, interpreter) == 0)
-		add_path(l, interpreter);
+	if (h.interpreter.size && read_text(l, f, h.interpreter.off, interpreter) == 0 && find(l, interpreter, &linker) == 0) {
+		need(l, &linker, 0, linker.size); /* the kernel waits for it already */
+		add(l, &linker);
+	}
 	look_at_dynamic(l, f, &h);
+}
+
+/* As a shell does. */
+static bool find_command(struct closure *l, struct file *ret)
+{
+	char path[2 * PATH_SIZE];
+
+	if (strchr(l->command, '/'))
+		return find(l, l->command, ret) == 0;
+	for (const char *at = l->path; *at;) {
+		size_t size = strcspn(at, ":");
+
+		snprintf(path, sizeof(path), "%.*s/%s", (int)size, at, l->command);
+		if (size > 0 && find(l, path, ret) == 0)
+			return true;
+		at += size + (at[size] == ':');
+	}
+	return false;
+}
+
+/* What the runtime reads of each image, and the program. When its beginning is here it was started before, and what it
+ * needs came with that, by a pack perhaps. */
+static void add_command(struct closure *l)
+{
+	static const char *const read[] = {"/etc/passwd", "/etc/group", "/etc/ld.so.cache"};
+	struct file f, program;
+
+	if (!find_command(l, &program) || layer_store_present(l->layers[program.position], program.off, 1))
+		return;
+	for (size_t i = 0; i < sizeof(read) / sizeof(read[0]); i++)
+		if (find(l, read[i], &f) == 0 && f.size <= CACHE_MAX)
+			ask(l, f.position, f.off, f.size);
+	program.script_allowed = true;
+	add(l, &program);
+}
+
+static void add_program(struct closure *l)
+{
+	l->files[l->n_files++] = l->program;
+	if (l->program.size > l->whole_max)
+		ask_library(l, &l->program);
 }
 
 static void *run(void *argument)
@@ -304,29 +374,29 @@ static void *run(void *argument)
 	struct closure *l = argument;
 
 	if (open_image(l) == 0) {
-		l->files[l->n_files++] = l->program;
-		if (l->program.size > l->whole_max)
-			ask_library(l, &l->program);
+		if (l->command)
+			add_command(l);
+		else
+			add_program(l);
 		for (size_t i = 0; i < l->n_files; i++) {
 			struct file f = l->files[i];
 
 			look_at(l, &f);
 		}
+		/* Their code, once all that names further ones was asked for. */
+		for (size_t i = 0; i < l->n_files; i++)
+			if (l->files[i].size <= (i == 0 && l->command ? PROGRAM_MAX : l->whole_max))
+				ask(l, l->files[i].position, l->files[i].off, l->files[i].size);
 	}
 	closure_free(l);
 	atomic_fetch_sub(&n_running, 1);
 	return NULL;
 }
 
-void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size, bool library)
+static void begin(struct closure *l)
 {
-	struct closure *l = calloc(1, sizeof(*l));
 	bool started = false;
 
-	if (!l)
-		return;
-	*l = (struct closure){.context = c, .fill = fill, .layer_number = layer_number, .whole_max = library ? OPENED_MAX : WHOLE_MAX};
-	l->program = (struct file){.off = off, .size = size, .script_allowed = true};
 	l->dir = malloc(sizeof(*l->dir));
 	if (atomic_fetch_add(&n_running, 1) < PROGRAMS && l->dir)
 		started = thread_start_detached(run, l) == 0;
@@ -334,4 +404,32 @@ void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, 
 		return;
 	atomic_fetch_sub(&n_running, 1);
 	closure_free(l);
+}
+
+void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size, bool library)
+{
+	struct closure *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return;
+	*l = (struct closure){.context = c, .fill = fill, .layer_number = layer_number};
+	l->whole_max = library ? OPENED_MAX : WHOLE_MAX;
+	l->program = (struct file){.off = off, .size = size, .script_allowed = true};
+	begin(l);
+}
+
+void closure_begin_command(struct context *c, struct fill *fill, const char *image_key, const char *path, const char *command)
+{
+	struct closure *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return;
+	*l = (struct closure){.context = c, .fill = fill, .whole_max = WHOLE_MAX};
+	l->command = strdup(command);
+	l->path = strdup(path);
+	snprintf(l->image_key, sizeof(l->image_key), "%s", image_key);
+	if (l->command && l->path)
+		begin(l);
+	else
+		closure_free(l);
 }

@@ -15,5 +15,8 @@
 
 #include "fetch/fill.h"
 
-/* The file at `off` of this layer was executed, or will be; or, a library, is opened while its program runs. */
+/* This command of an image starts, whose layers are numbered: `path` is where a name without '/' is looked for. */
+void closure_begin_command(struct context *c, struct fill *fill, const char *image_key, const char *path, const char *command);
+
+/* The file at `off` of this layer was executed; or, a library, is opened while its program runs. */
 void closure_begin(struct context *c, struct fill *fill, uint32_t layer_number, uint64_t off, uint64_t size, bool library);

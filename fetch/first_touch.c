@@ -10,10 +10,12 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/json_field.h"
 #include "base/limits.h"
 #include "base/report.h"
 #include "base/thread.h"
 #include "cache/profiles.h"
+#include "fetch/closure.h"
 #include "fetch/replay.h"
 #include "fetch/span_unit.h"
 
@@ -229,6 +231,19 @@ static bool add_start(struct first_touches *f, struct start **start, struct repl
 	return replay;
 }
 
+/* Nothing is known of this start but its program. */
+static void begin_closure(const struct first_touches *f, const struct image *image, const char *command)
+{
+	_cleanup_(json_field_free) struct json_object *o = NULL;
+	struct json_object *program;
+
+	if (json_field_parse(command, strlen(command), &o) < 0 || !json_object_is_type(o, json_type_array))
+		return;
+	program = json_object_array_get_idx(o, 0);
+	if (json_object_is_type(program, json_type_string))
+		closure_begin_command(f->context, f->fill, image->key, image->path, json_object_get_string(program));
+}
+
 void first_touch_begin(struct first_touches *f, const struct image *image, const char *command)
 {
 	_cleanup_(replay_free) struct replay *r = calloc(1, sizeof(*r));
@@ -248,6 +263,8 @@ void first_touch_begin(struct first_touches *f, const struct image *image, const
 		take_profile(s, old, r);
 	if (add_start(f, &s, r))
 		replay_begin(&r);
+	else if (!old)
+		begin_closure(f, image, command);
 }
 
 /* Of several starts that have the layer each notes it: which of them reads is not known. */

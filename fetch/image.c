@@ -42,6 +42,7 @@ void image_free(struct image **i)
 	for (char **a = (*i)->command; a && *a; a++)
 		free(*a);
 	free((*i)->command);
+	free((*i)->path);
 	free((*i)->created);
 	free((*i)->layers);
 	free(*i);
@@ -212,16 +213,21 @@ static int make_layers(const struct resolve *v, const struct manifest *m, const 
 /* Its entrypoint and cmd: what runs when nothing else is said. */
 static int take_command(const struct image_config *config, struct image *i)
 {
+	const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	size_t n = 0;
 
+	for (char **e = config->env; *e; e++)
+		if (strncmp(*e, "PATH=", 5) == 0)
+			path = *e + 5;
 	for (char **a = config->entrypoint; *a; a++)
 		n++;
 	i->n_entrypoint = n;
 	for (char **a = config->cmd; *a; a++)
 		n++;
 	i->command = calloc(n + 1, sizeof(*i->command));
+	i->path = strdup(path);
 	i->created = strdup(config->created ? config->created : "");
-	if (!i->command || !i->created)
+	if (!i->command || !i->path || !i->created)
 		return -ENOMEM;
 	n = 0;
 	for (char *const *list = config->entrypoint; list; list = list == config->entrypoint ? config->cmd : NULL)

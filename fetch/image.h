@@ -55,6 +55,7 @@ struct image {
 	char repository[LIMIT_PATH_SIZE + 512]; /* source_table_name() of where it comes from */
 	char **command;	    /* the image's own argv: entrypoint and cmd; NULL-terminated */
 	size_t n_entrypoint; /* of it */
+	char *path;	    /* where a command without '/' is looked for: PATH of its config, or the usual one */
 	char *created;	    /* as its config says, or "" */
 	struct image_referrers *referrers; /* being asked for, begun beside the config; NULL: not */
 	struct digest artifact; /* the manifest of ours that is known for it; DIGEST_NONE: none */

@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <string.h>
 
+#define N_TABLES 4u
+
 static bool inside(size_t size, uint64_t off, uint64_t n)
 {
 	return off <= size && n <= size - off;
 }
 
-static void take_segment(struct elf_head *h, uint32_t type, uint64_t off, uint64_t address, uint64_t size)
+static void take_segment(struct elf_head *h, uint32_t type, uint32_t flags, uint64_t off, uint64_t address, uint64_t size)
 {
 	if (type == PT_INTERP && size > 1 && size <= 4096)
 		h->interpreter = (struct elf_range){off, size};
@@ -20,6 +22,7 @@ static void take_segment(struct elf_head *h, uint32_t type, uint64_t off, uint64
 	if (type == PT_LOAD && h->n_loads < ELF_LOADS) {
 		h->loads[h->n_loads].address = address;
 		h->loads[h->n_loads].off = off;
+		h->loads[h->n_loads].writable = flags & PF_W;
 		h->loads[h->n_loads++].size = size;
 	}
 }
@@ -40,7 +43,8 @@ static int parse_64(const uint8_t *data, size_t size, struct elf_head *h)
 		if (!inside(size, at, (i + 1) * sizeof(p)))
 			break;
 		memcpy(&p, data + at + i * sizeof(p), sizeof(p));
-		take_segment(h, le32toh(p.p_type), le64toh(p.p_offset), le64toh(p.p_vaddr), le64toh(p.p_filesz));
+		take_segment(h, le32toh(p.p_type), le32toh(p.p_flags), le64toh(p.p_offset), le64toh(p.p_vaddr),
+			     le64toh(p.p_filesz));
 	}
 	return 0;
 }
@@ -61,7 +65,8 @@ static int parse_32(const uint8_t *data, size_t size, struct elf_head *h)
 		if (!inside(size, at, (i + 1) * sizeof(p)))
 			break;
 		memcpy(&p, data + at + i * sizeof(p), sizeof(p));
-		take_segment(h, le32toh(p.p_type), le32toh(p.p_offset), le32toh(p.p_vaddr), le32toh(p.p_filesz));
+		take_segment(h, le32toh(p.p_type), le32toh(p.p_flags), le32toh(p.p_offset), le32toh(p.p_vaddr),
+			     le32toh(p.p_filesz));
 	}
 	return 0;
 }
@@ -107,10 +112,28 @@ static void get_entry(const struct elf_head *h, const uint8_t *at, uint64_t *ret
 	}
 }
 
+/* Linkers put all of it before the code. */
+static uint64_t tables_end(const struct elf_head *h, const struct elf_range tables[static N_TABLES])
+{
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < N_TABLES; i++) {
+		uint64_t off = tables[i].size ? file_off(h, tables[i].off) : 0;
+
+		if (off && off + tables[i].size > end && tables[i].size <= UINT32_MAX)
+			end = off + tables[i].size;
+	}
+	return end;
+}
+
 int elf_parse_dynamic(const struct elf_head *h, const void *data, size_t size, struct elf_dynamic *ret)
 {
+	static const struct {
+		uint64_t address, size;
+	} tags[N_TABLES] = {{DT_RELA, DT_RELASZ}, {DT_REL, DT_RELSZ}, {DT_JMPREL, DT_PLTRELSZ}, {DT_STRTAB, DT_STRSZ}};
 	const size_t step = h->is_64 ? sizeof(Elf64_Dyn) : sizeof(Elf32_Dyn);
 	uint64_t strings = 0, rpath = UINT64_MAX, runpath = UINT64_MAX, tag, value;
+	struct elf_range tables[N_TABLES] = {0}; /* off: an address */
 	struct elf_dynamic d = {0};
 
 	for (size_t at = 0; at + step <= size; at += step) {
@@ -125,6 +148,10 @@ int elf_parse_dynamic(const struct elf_head *h, const void *data, size_t size, s
 			runpath = value;
 		if (tag == DT_NEEDED && d.n_needed < ELF_NEEDED)
 			d.needed[d.n_needed++] = value;
+		for (size_t i = 0; i < N_TABLES; i++) {
+			tables[i].off = tag == tags[i].address ? value : tables[i].off;
+			tables[i].size = tag == tags[i].size ? value : tables[i].size;
+		}
 	}
 	if (runpath == UINT64_MAX)
 		runpath = rpath;
@@ -136,6 +163,7 @@ int elf_parse_dynamic(const struct elf_head *h, const void *data, size_t size, s
 		d.needed[i] += strings;
 	}
 	d.run_path = runpath <= UINT32_MAX ? strings + runpath : 0;
+	d.tables_end = tables_end(h, tables);
 	*ret = d;
 	return 0;
 }

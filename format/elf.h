@@ -1,4 +1,5 @@
-/* elf: what a program or library needs to be started: its interpreter, and the names of its libraries.
+/* elf: what a program or library needs to be started: its interpreter, the names of its libraries, and where the
+ * dynamic linker works.
  *
  * The bytes are hostile. Little-endian files of 32 and 64 bits.
  *
@@ -29,6 +30,7 @@ struct elf_head {
 	struct elf_range dynamic;     /* size 0: linked statically; at most ELF_DYNAMIC_MAX */
 	struct {
 		uint64_t address, off, size;
+		bool writable;
 	} loads[ELF_LOADS];
 	size_t n_loads;
 };
@@ -39,6 +41,7 @@ struct elf_dynamic {
 	uint64_t needed[ELF_NEEDED]; /* where in the file the names lie, each ended by a NUL */
 	size_t n_needed;
 	uint64_t run_path; /* RUNPATH, else RPATH; 0: none */
+	uint64_t tables_end; /* the file's first bytes, to here: symbols, their names and relocations; 0: none known */
 };
 
 /* `data` are the bytes of head->dynamic. */

@@ -30,6 +30,7 @@ static void reads_this_program(void **state)
 	_cleanup_(bytes_free) struct bytes b = {0};
 	struct elf_head h;
 	struct elf_dynamic d;
+	size_t writable = 0;
 	bool libc = false;
 
 	(void)state;
@@ -43,6 +44,10 @@ static void reads_this_program(void **state)
 		libc = libc || strstr((const char *)b.data + d.needed[i], "libc.so") == (const char *)b.data + d.needed[i];
 	}
 	assert_true(libc);
+	assert_true(d.tables_end > 0 && d.tables_end < b.size);
+	for (size_t i = 0; i < h.n_loads; i++)
+		writable += h.loads[i].writable && h.loads[i].off + h.loads[i].size <= b.size;
+	assert_int_equal(writable, 1);
 }
 
 static void refuses_what_is_cut(void **state)
