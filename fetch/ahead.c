@@ -1,25 +1,24 @@
-/* A table of each touched layer's files, by where they lie, and of their directories; kept while it is of use. */
+/* The files of each touched layer, and what was touched and asked for of them; kept while it is of use. */
 #include "fetch/ahead.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
-#include "base/bytes.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/thread.h"
 #include "fetch/closure.h"
 #include "fetch/gaps.h"
+#include "fetch/layer_files.h"
+#include "fetch/mentions.h"
 #include "fetch/span_unit.h"
 
 #define TOUCHES 1024u	      /* that wait for the thread; more are dropped */
 #define KEEP_SECONDS 20	      /* the tables, after the last touch */
-#define FILES_MAX (512u << 10) /* a layer of more is not looked into */
 
 /* Measured on starts of python with numpy: each rule brings five touched bytes for one that is not. */
 #define PROGRAM_MAX (8u << 20)	 /* a program is read as a whole, once its beginning was, */
@@ -32,35 +31,25 @@
 #define DIRECTORY_SMALL (1u << 20) /* all small files of a directory follow the first of them, */
 #define DIRECTORY_LARGE (6u << 20) /* or the third */
 #define DIRECTORY_FILES 3u
+#define LIBRARIES_SHARE 8u /* but libraries, which are looked for by name, only when so large a part was touched */
 #define DIRECTORY_MANY 8u /* or this one, when it is a quarter of them: somebody reads them all; */
 #define CHILDREN_MANY 16u /* all small directories beside each other follow so many of them */
 #define WHOLE_FILES 3u /* a directory of so many files or more that were all touched was read as a whole; */
 #define WHOLE_MANY 6u  /* after so many of them somebody reads everything: the rest of the layer follows */
 #define BESIDE_MAX (1u << 20) /* a file of more says nothing about those beside it */
+#define MENTIONING_MAX (256u << 10) /* in a file of so much is looked for names of what is beside it */
+#define UNREAD 64u
+#define UNREAD_MS 10000 /* how long its bytes are waited for, */
+#define UNREAD_AGAIN_MS 3 /* with a look so often */
 #define RUN_MIN 4u	      /* steps from one unit of spans to the next that make it a run, */
 #define REST_SPANS 8u	      /* of the rest of a layer that are asked for at once */
 #define RUN_AHEAD 16u	      /* which is kept as many units ahead as it is long, at most so many */
-
-struct file {
-	uint64_t off, size;
-	uint32_t directory;
-	uint16_t parts; /* touched */
-	bool program, library, touched, asked;
-};
-
-struct directory {
-	uint64_t size; /* of its files */
-	uint32_t parent; /* the root's is itself */
-	uint32_t n_files, n_touched;
-	uint32_t n_children; /* directories in it of which files were touched */
-	bool asked, children_asked;
-};
 
 struct table { /* of a layer */
 	struct table *next;
 	struct layer_store *layer; /* a reference while it is looked at: one that was removed must not be kept by us */
 	uint32_t number;
-	struct bytes files, directories;
+	struct layer_files files;
 	uint8_t *marks; /* of gaps_touch() */
 	size_t n_marks;
 	/* Spans read one after the other: */
@@ -71,11 +60,21 @@ struct table { /* of a layer */
 	size_t rest, n_rest; /* spans from here on, around the end, that are still to be asked for */
 };
 
+struct unread { /* a touched file that may mention others, once its bytes are here */
+	uint32_t number; /* its layer's */
+	uint64_t off, size;
+	int64_t until; /* clock_ms() */
+};
+
 struct ahead {
 	struct context *context;
 	struct fill *fill;
 	struct table *tables; /* the thread's alone */
 	unsigned int evicted; /* the same: the context's n_evicted when they were begun */
+	struct unread unread[UNREAD]; /* the same */
+	size_t n_unread;
+	uint8_t text[MENTIONING_MAX]; /* the same: of one of them */
+	struct mentions mentions;
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t more; /* by the monotonic clock */
 	struct need touches[TOUCHES]; /* a ring */
@@ -83,110 +82,16 @@ struct ahead {
 	bool started;
 };
 
-static struct file *file_at(const struct table *t, size_t i)
-{
-	return (struct file *)(void *)t->files.data + i;
-}
-
-static struct directory *directory_at(const struct table *t, size_t i)
-{
-	return (struct directory *)(void *)t->directories.data + i;
-}
-
-static size_t n_files(const struct table *t)
-{
-	return t->files.size / sizeof(struct file);
-}
-
 static void table_free(struct table **table)
 {
 	struct table *t = *table;
 
 	if (!t)
 		return;
-	bytes_free(&t->files);
-	bytes_free(&t->directories);
+	layer_files_free(&t->files);
 	free(t->marks);
 	free(t);
 	*table = NULL;
-}
-
-struct level { /* a directory that is still to be walked */
-	uint32_t nid, directory;
-};
-
-static bool is_dots(const struct erofs_entry *e)
-{
-	return e->name_size <= 2 && memcmp(e->name, "..", e->name_size) == 0;
-}
-
-static int add_file(struct table *t, uint32_t directory, const struct erofs_entry *e, const struct erofs_inode *inode)
-{
-	struct file f = {.off = inode->data_off, .size = inode->size, .directory = directory};
-
-	if (f.size == 0)
-		return 0;
-	if (n_files(t) == FILES_MAX)
-		return -EFBIG;
-	f.library = memmem(e->name, e->name_size, ".so", 3);
-	f.program = inode->mode & 0111 && !f.library;
-	directory_at(t, directory)->size += f.size;
-	directory_at(t, directory)->n_files++;
-	return bytes_append(&t->files, &f, sizeof(f));
-}
-
-static int walk_directory(struct table *t, const struct level *at, struct bytes *stack)
-{
-	const struct erofs_read *index = layer_store_index(t->layer);
-	struct erofs_inode dir, inode;
-	struct erofs_entry e;
-	uint64_t cookie = 0;
-	int r = erofs_read_inode(index, at->nid, &dir);
-
-	while (r == 0 && (r = erofs_read_entry(index, &dir, &cookie, &e)) > 0) {
-		struct level below = {.nid = e.nid, .directory = (uint32_t)(t->directories.size / sizeof(struct directory))};
-
-		r = 0;
-		if (e.type == DT_REG) {
-			r = erofs_read_inode(index, e.nid, &inode);
-			if (r == 0)
-				r = add_file(t, at->directory, &e, &inode);
-		} else if (e.type == DT_DIR && !is_dots(&e)) {
-			r = bytes_append(stack, &below, sizeof(below));
-			if (r == 0)
-				r = bytes_append(&t->directories, &(struct directory){.parent = at->directory},
-						 sizeof(struct directory));
-		}
-	}
-	return r;
-}
-
-static int by_place(const void *a, const void *b)
-{
-	const struct file *x = a, *y = b;
-
-	return x->off < y->off ? -1 : x->off > y->off;
-}
-
-/* `left` ends it should a damaged index have directories in a circle. */
-static int walk(struct table *t)
-{
-	const struct erofs_read *index = layer_store_index(t->layer);
-	_cleanup_(bytes_free) struct bytes stack = {0};
-	uint64_t left = index->n_inodes + 1;
-	struct level at = {.nid = index->root_nid};
-	int r = bytes_append(&t->directories, &(struct directory){0}, sizeof(struct directory));
-
-	if (r == 0)
-		r = bytes_append(&stack, &at, sizeof(at));
-	while (r == 0 && stack.size > 0 && left-- > 0) {
-		stack.size -= sizeof(at);
-		memcpy(&at, stack.data + stack.size, sizeof(at));
-		r = walk_directory(t, &at, &stack);
-	}
-	if (n_files(t) > 1)
-		qsort(t->files.data, n_files(t), sizeof(struct file), by_place);
-	return r;
 }
 
 /* One that cannot be made stays empty, so that it is tried once. */
@@ -203,33 +108,15 @@ static struct table *table_of(struct ahead *a, uint32_t number, struct layer_sto
 	t->layer = layer;
 	t->number = number;
 	t->first = t->end = SIZE_MAX;
-	if (walk(t) < 0) {
-		bytes_free(&t->files);
-		bytes_free(&t->directories);
-	}
+	if (layer_files_read(layer_store_index(layer), &t->files) < 0)
+		layer_files_free(&t->files);
 	t->next = a->tables;
 	a->tables = t;
 	return t;
 }
 
-/* Of several names of the same body any one. */
-static struct file *find_file(const struct table *t, uint64_t off)
-{
-	size_t low = 0, high = n_files(t);
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (file_at(t, middle)->off <= off)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low > 0 && off - file_at(t, low - 1)->off < file_at(t, low - 1)->size ? file_at(t, low - 1) : NULL;
-}
-
 /* The spans [*ret_first, *ret_end) have the file's bytes. */
-static int spans_of(const struct span_table *spans, const struct file *f, size_t *ret_first, size_t *ret_end)
+static int spans_of(const struct span_table *spans, const struct layer_file *f, size_t *ret_first, size_t *ret_end)
 {
 	if (span_table_at(spans, f->off, ret_first) < 0)
 		return -ENODATA;
@@ -239,7 +126,7 @@ static int spans_of(const struct span_table *spans, const struct file *f, size_t
 	return 0;
 }
 
-static void ask_file(struct ahead *a, const struct table *t, struct file *f)
+static void ask_file(struct ahead *a, const struct table *t, struct layer_file *f)
 {
 	size_t first, end;
 
@@ -251,26 +138,28 @@ static void ask_file(struct ahead *a, const struct table *t, struct file *f)
 }
 
 /* Its small files. Those behind the touched one first: programs read on rather than back. */
-static void ask_directory(struct ahead *a, const struct table *t, const struct file *touched)
+static void ask_directory(struct ahead *a, const struct table *t, const struct layer_file *touched)
 {
-	size_t n = n_files(t), from = (size_t)(touched - file_at(t, 0));
+	size_t n = layer_files_count(&t->files), from = (size_t)(touched - layer_files_at(&t->files, 0));
+	const struct layer_directory *d = layer_files_directory(&t->files, touched->directory);
+	bool libraries = d->size <= DIRECTORY_SMALL || d->n_touched * LIBRARIES_SHARE >= d->n_files;
 
 	for (size_t k = 0; k < n; k++) {
-		struct file *f = file_at(t, (from + k) % n);
+		struct layer_file *f = layer_files_at(&t->files, (from + k) % n);
 
-		if (f->directory == touched->directory && f->size <= BESIDE_MAX)
+		if (f->directory == touched->directory && f->size <= BESIDE_MAX && (!f->library || libraries))
 			ask_file(a, t, f);
 	}
 }
 
-static bool is_wanted_whole(const struct file *f, uint64_t off)
+static bool is_wanted_whole(const struct layer_file *f, uint64_t off)
 {
 	if (f->program)
 		return off == f->off && f->size <= PROGRAM_MAX;
 	return f->library && f->size <= (f->parts < LIBRARY_PARTS ? LIBRARY_SMALL : LIBRARY_LARGE);
 }
 
-static bool is_followed(const struct directory *d)
+static bool is_followed(const struct layer_directory *d)
 {
 	if (d->size <= (d->n_touched < DIRECTORY_FILES ? DIRECTORY_SMALL : DIRECTORY_LARGE))
 		return true;
@@ -280,17 +169,17 @@ static bool is_followed(const struct directory *d)
 /* The first touch of a directory may be one of many beside each other. */
 static void look_at_children(struct ahead *a, const struct table *t, uint32_t directory)
 {
-	uint32_t parent = directory_at(t, directory)->parent;
-	struct directory *p = directory_at(t, parent);
+	uint32_t parent = layer_files_directory(&t->files, directory)->parent;
+	struct layer_directory *p = layer_files_directory(&t->files, parent);
 
 	if (++p->n_children < CHILDREN_MANY || p->children_asked)
 		return;
 	p->children_asked = true;
-	for (size_t i = 0; i < n_files(t); i++) {
-		const struct directory *d = directory_at(t, file_at(t, i)->directory);
+	for (size_t i = 0; i < layer_files_count(&t->files); i++) {
+		const struct layer_directory *d = layer_files_directory(&t->files, layer_files_at(&t->files, i)->directory);
 
 		if (d->parent == parent && d->size <= DIRECTORY_SMALL)
-			ask_file(a, t, file_at(t, i));
+			ask_file(a, t, layer_files_at(&t->files, i));
 	}
 }
 
@@ -318,7 +207,7 @@ static void ask_rest(struct ahead *a, struct table *t)
 }
 
 /* Of a large file; of data only what is read on: what lies between two places that were looked up may never be. */
-static void fill_gaps(struct ahead *a, struct table *t, const struct file *f, uint64_t off)
+static void fill_gaps(struct ahead *a, struct table *t, const struct layer_file *f, uint64_t off)
 {
 	const struct span_table *spans = layer_store_spans(t->layer);
 	struct gap gaps[GAP_KINDS];
@@ -340,15 +229,56 @@ static void fill_gaps(struct ahead *a, struct table *t, const struct file *f, ui
 		fill_ahead(a->fill, t->layer, t->number, gaps[i].first, gaps[i].n);
 }
 
-static void look_at_file(struct ahead *a, struct table *t, struct file *f, uint64_t off)
+static void ask_small(struct ahead *a, const struct table *t, uint32_t directory)
 {
-	struct directory *d = directory_at(t, f->directory);
+	if (layer_files_directory(&t->files, directory)->size > DIRECTORY_SMALL)
+		return;
+	for (size_t i = 0; i < layer_files_count(&t->files); i++)
+		if (layer_files_at(&t->files, i)->directory == directory)
+			ask_file(a, t, layer_files_at(&t->files, i));
+}
+
+/* Of a file in P/D: P/D/name.*, all in P/name/D, all in P/D/name. */
+static void follow_mentions(struct ahead *a, const struct table *t, const struct layer_file *f, const struct mentions *m)
+{
+	const uint32_t own = f->directory, parent = layer_files_directory(&t->files, own)->parent;
+
+	for (size_t i = 0; i < layer_files_count(&t->files); i++) {
+		struct layer_file *other = layer_files_at(&t->files, i);
+
+		if (other->directory == own && !other->library && other->size <= BESIDE_MAX && mentions_has(m, other->stem))
+			ask_file(a, t, other);
+	}
+	for (uint32_t i = 0; i < layer_files_n_directories(&t->files); i++) {
+		const struct layer_directory *d = layer_files_directory(&t->files, i);
+		const struct layer_directory *p = layer_files_directory(&t->files, d->parent);
+
+		if (i == own)
+			continue;
+		if ((d->parent == own && mentions_has(m, d->name)) ||
+		    (d->name == layer_files_directory(&t->files, own)->name && p->parent == parent && d->parent != parent &&
+		     mentions_has(m, p->name)))
+			ask_small(a, t, i);
+	}
+}
+
+static void remember_unread(struct ahead *a, const struct table *t, const struct layer_file *f)
+{
+	if (f->size <= MENTIONING_MAX && !f->library && !f->program && a->n_unread < UNREAD)
+		a->unread[a->n_unread++] = (struct unread){t->number, f->off, f->size, clock_ms() + UNREAD_MS};
+}
+
+static void look_at_file(struct ahead *a, struct table *t, struct layer_file *f, uint64_t off)
+{
+	struct layer_directory *d = layer_files_directory(&t->files, f->directory);
 	bool first = d->n_touched == 0;
 
 	if (f->parts < UINT16_MAX)
 		f->parts++;
 	if ((f->program || f->library) && off == f->off && !f->touched)
 		closure_begin(a->context, a->fill, t->number, f->off, f->size, f->library);
+	if (!f->touched)
+		remember_unread(a, t, f);
 	if (!f->touched && ++d->n_touched == d->n_files && d->n_files >= WHOLE_FILES)
 		note_whole(t, off);
 	f->touched = true;
@@ -411,6 +341,42 @@ static void forget_tables(struct ahead *a)
 	a->tables = NULL;
 }
 
+/* Whether it is read, or will not be. */
+static bool read_mentions(struct ahead *a, const struct unread *u)
+{
+	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
+	struct layer_file *f;
+	const char *key;
+	struct table *t;
+	int r;
+
+	if (number_table_layer(a->context->numbers, u->number, &key) < 0 ||
+	    layer_table_get(a->context->layers, key, &layer) < 0)
+		return true;
+	r = layer_store_read(layer, a->text, (size_t)u->size, u->off);
+	if (r < 0)
+		return r != -EAGAIN || clock_ms() > u->until;
+	t = table_of(a, u->number, layer);
+	f = t ? layer_files_find(&t->files, u->off) : NULL;
+	if (!f)
+		return true;
+	t->layer = layer;
+	mentions_read(a->text, (size_t)u->size, &a->mentions);
+	follow_mentions(a, t, f, &a->mentions);
+	t->layer = NULL;
+	return true;
+}
+
+static void read_unread(struct ahead *a)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n_unread; i++)
+		if (!read_mentions(a, &a->unread[i]))
+			a->unread[n++] = a->unread[i];
+	a->n_unread = n;
+}
+
 static void look(struct ahead *a, const struct need *n)
 {
 	const unsigned int evicted = atomic_load(&a->context->n_evicted);
@@ -418,7 +384,7 @@ static void look(struct ahead *a, const struct need *n)
 	uint64_t off = n->first_page * LAYER_PAGE + n->in_page % LAYER_PAGE;
 	const char *key;
 	struct table *t;
-	struct file *f;
+	struct layer_file *f;
 
 	if (number_table_layer(a->context->numbers, n->number, &key) < 0 ||
 	    layer_table_get(a->context->layers, key, &layer) < 0 || off >= layer_store_size(layer))
@@ -431,7 +397,7 @@ static void look(struct ahead *a, const struct need *n)
 	if (!t)
 		return;
 	t->layer = layer;
-	f = find_file(t, off);
+	f = layer_files_find(&t->files, off);
 	if (f)
 		look_at_file(a, t, f, off);
 	follow_run(a, t, f && f->size > BESIDE_MAX, off);
@@ -439,12 +405,20 @@ static void look(struct ahead *a, const struct need *n)
 	t->layer = NULL;
 }
 
-/* Waits for a touch; after KEEP_SECONDS without one the tables go. The lock is held. */
+/* Waits for a touch, or until it is time to look for bytes that came; after KEEP_SECONDS without a touch the tables go.
+ * The lock is held. */
 static void wait_for_touch(struct ahead *a)
 {
 	while (a->n == 0) {
 		struct timespec until;
 
+		if (a->n_unread) {
+			const int64_t again = clock_ms() + UNREAD_AGAIN_MS;
+
+			until = (struct timespec){again / 1000, again % 1000 * 1000000};
+			pthread_cond_timedwait(&a->more, &a->lock, &until);
+			return;
+		}
 		if (!a->tables) {
 			pthread_cond_wait(&a->more, &a->lock);
 			continue;
@@ -462,14 +436,20 @@ static void *look_thread(void *argument)
 
 	for (;;) {
 		struct need n;
+		bool touched;
 
 		pthread_mutex_lock(&a->lock);
 		wait_for_touch(a);
-		n = a->touches[a->first];
-		a->first = (a->first + 1) % TOUCHES;
-		a->n--;
+		touched = a->n > 0;
+		if (touched) {
+			n = a->touches[a->first];
+			a->first = (a->first + 1) % TOUCHES;
+			a->n--;
+		}
 		pthread_mutex_unlock(&a->lock);
-		look(a, &n);
+		if (touched)
+			look(a, &n);
+		read_unread(a);
 	}
 	return NULL;
 }

@@ -1,8 +1,8 @@
 /* ahead: which spans a reader will probably want next, asked for before it does.
  *
  * The server says which files are touched (NEED_TOUCHED). From the layer's index follow: the rest of a program or
- * library, the small files beside the touched one, what comes next when spans are read one after the other. A start
- * pack that is on its way makes it unnecessary.
+ * library, the small files beside the touched one, those that it mentions, what comes next when spans are read one after
+ * the other. A start pack that is on its way makes it unnecessary.
  *
  * Ownership  ahead_new() hands over; it lives as long as the process. Layers are held while they are touched.
  * Units      Bytes of the layer file.
