@@ -66,21 +66,34 @@ int message_send(int socket_fd, const struct message_head *head, struct json_obj
 	}
 }
 
+/* Its size is asked for first: room for the largest would be mapped, touched and unmapped for each small one. */
+static ssize_t receive_packet(int socket_fd, uint8_t **ret)
+{
+	ssize_t n = recv(socket_fd, NULL, 0, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC);
+	size_t size = n < 0 ? 0 : n > LIMIT_MESSAGE_SIZE ? LIMIT_MESSAGE_SIZE : (size_t)n;
+
+	if (n < 0)
+		return n;
+	free(*ret);
+	*ret = malloc(size ? size : 1);
+	if (!*ret)
+		return -1; /* errno is ENOMEM */
+	return recv(socket_fd, *ret, size, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+}
+
 int message_receive(int socket_fd, int timeout_ms, struct message_head *ret_head,
 		    struct json_object **ret_object)
 {
-	_cleanup_(fd_free_memory) uint8_t *packet = malloc(LIMIT_MESSAGE_SIZE);
+	_cleanup_(fd_free_memory) uint8_t *packet = NULL;
 	struct json_object *o = NULL;
 	ssize_t n;
 	int r;
 
-	if (!packet)
-		return -ENOMEM;
 	do {
 		r = timeout_ms == 0 ? 0 : wait_for(socket_fd, POLLIN, timeout_ms);
 		if (r < 0)
 			return r;
-		n = recv(socket_fd, packet, LIMIT_MESSAGE_SIZE, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		n = receive_packet(socket_fd, &packet);
 	} while (n < 0 && (errno == EINTR || (errno == EAGAIN && timeout_ms != 0)));
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;

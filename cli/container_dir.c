@@ -19,10 +19,12 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "cache/number_table.h"
 #include "runtime/cgroup.h"
 #include "runtime/mounts.h"
 
 #define SPARE "spare" /* in the store */
+#define IMAGE_SIZE (IMAGE_KEY_SIZE - 1) /* of the file "image": a key, or zeros */
 
 const char *const container_dir_file_names[CONTAINER_DIR_FILES] = {"hosts", "hostname", "resolv.conf"};
 
@@ -160,16 +162,17 @@ static void close_all_but(const int keep[static N_KEPT])
 }
 
 /* Making directories on a disk takes a start's time, too: so an emptied one gets fresh parts, and is the next start's.
- * The file "image" stays, empty, which says nothing. Nothing of the old upper directory does: not its attributes. */
+ * The file "image" stays, with zeros, which say nothing. Nothing of the old upper directory does: not its attributes. */
 static bool make_spare(const struct container_dir *d, int fd)
 {
-	_cleanup_(fd_close) int image_fd = openat(fd, "image", O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_(fd_close) int image_fd = openat(fd, "image", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	const char nothing[IMAGE_SIZE] = "";
 	static const char *const parts[] = {"upper", "work", "hosts", "hostname", "resolv.conf"};
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (fd_remove_tree(fd, parts[i]) < 0)
 			return false;
-	return image_fd >= 0 && mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0 &&
+	return image_fd >= 0 && fd_pwrite_full(image_fd, nothing, sizeof(nothing), 0) == 0 && mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0 &&
 	       renameat2(d->removed_fd, d->id, d->store_fd, SPARE, RENAME_NOREPLACE) == 0;
 }
 
@@ -238,8 +241,10 @@ void container_dir_free(struct container_dir **d)
 
 int container_dir_set_image(const struct container_dir *d, const char *image_key)
 {
-	_cleanup_(fd_close) int fd = openat(d->dir_fd, "image", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = fd < 0 ? -errno : fd_write_full(fd, image_key, strlen(image_key)); /* empty: none yet */
+	_cleanup_(fd_close) int fd = openat(d->dir_fd, "image", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	const size_t size = strlen(image_key);
+	/* In place, because ext4 writes out at once what was truncated or replaced. */
+	int r = fd < 0 ? -errno : size != IMAGE_SIZE ? -EINVAL : fd_pwrite_full(fd, image_key, size, 0);
 
 	return r < 0 ? fail(-r, "writing %s/image: %s", d->path, strerror(-r)) : 0;
 }

@@ -53,7 +53,7 @@ static int add_container(const struct store *s, const char *id, struct users *u)
 		return 0; /* free: its container is gone */
 	if (r == 0)
 		r = fd_read_file(fd, "image", IMAGE_KEY_SIZE - 1, &key);
-	if (r == -ENOENT || (r == 0 && key.size == 0))
+	if (r == -ENOENT || (r == 0 && key.data[0] == '\0'))
 		return 0; /* it does not use any yet */
 	if (r < 0)
 		return fail(-r, "%s/containers/%s cannot be read: %s", s->store_path, id, strerror(-r));

@@ -46,9 +46,15 @@ static size_t find(struct remembered *m, const struct message_head *h)
 void remembered_put(struct remembered *m, const struct message_head *h, size_t size)
 {
 	static const uint8_t none[sizeof(h->remember)];
+	size_t i = find(m, h);
 
 	if (memcmp(h->remember, none, sizeof(none)) == 0)
 		return;
+	if (i + 1 == m->n && m->packets[i].size == size) { /* the newest again, mostly: its pages stay */
+		memcpy(m->data[m->packets[i].place], h, size);
+		m->packets[i].sent = true;
+		return;
+	}
 	remembered_drop(m, h);
 	while (m->n == REMEMBERED_MAX || (m->n > 0 && m->size + size > SIZE_MAX_OF_ALL))
 		remove_at(m, 0);
