@@ -209,4 +209,4 @@ def grown(before, after):
 def new_files(before, after):
     """Files that are there now and have no reason to be."""
     usual = ("have.synced", "log.old", "/idle", ".part")
-    return sorted(f for f in after - before if not f.endswith(usual))
+    return sorted(f for f in after - before if not f.endswith(usual) and "/store/profiles" not in f)

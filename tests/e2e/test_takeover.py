@@ -11,7 +11,7 @@ import time
 import unittest
 
 import kill9
-from lab import CONFIG, Case, Lab, pid_alive, read_until, server_pids, tiny, wait_until
+from lab import CONFIG, Case, Lab, pid_alive, read_until, tiny, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAGIC, LAST, REPLACE = 0x3152, 3, 8  # base/message.h
@@ -92,9 +92,11 @@ class Takeover(Case):
     def test_supervisor_killed_is_a_clear_end(self):
         image = kill9.build(self.lab)
         p = kill9.start(self.lab, image)
-        pids = server_pids(self.lab.run_dir)
-        os.kill(self.lab.status()["supervisor_pid"], signal.SIGKILL)
-        wait_until("the others' end", lambda: not any(pid_alive(pid) for pid in pids if pid != p.pid), 20)
+        supervisor = self.lab.status()["supervisor_pid"]
+        pids = kill9.children(supervisor).values()
+        self.assertEqual(len(pids), 2)
+        os.kill(supervisor, signal.SIGKILL)
+        wait_until("the others' end", lambda: not any(map(pid_alive, pids)), 20)
         q = self.lab.lazyrun("run", image, "/bin/p1", "self")  # while the old container is still there
         self.assertEqual(q.returncode, 42, q.stderr)
         counts, err = kill9.finish(p)
