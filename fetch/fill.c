@@ -14,6 +14,8 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "base/thread.h"
+#include "fetch/link_rate.h"
+#include "fetch/need_answer.h"
 #include "fetch/passing.h"
 #include "fetch/span_get.h"
 #include "fetch/span_unit.h"
@@ -25,7 +27,6 @@
 #define AHEAD_LEAST (1u << 20) /* or this many packed bytes, */
 #define AHEAD_MOST (4u << 20)	 /* and never more than these */
 #define AHEAD_MAX 512u	 /* units that wait for a worker */
-#define RATE_MS 100	 /* how long bytes are counted for the link's rate */
 #define RUN_UNITS 32u	 /* of one request */
 #define RUN_SHARE 2u	 /* a request is for this part of what may be on the wire ahead of a reader */
 #define RUN_PAUSE_MS 10000 /* none after one that failed */
@@ -50,7 +51,7 @@ struct item {
 
 struct fill {
 	struct context *context;
-	pthread_mutex_t lock; /* guards the next fourteen */
+	pthread_mutex_t lock; /* guards the next twelve */
 	pthread_cond_t more; /* by the monotonic clock */
 	struct item *items; /* oldest first */
 	unsigned int n_workers;
@@ -58,82 +59,31 @@ struct fill {
 	unsigned int n_ahead; /* workers that have one taken for nobody */
 	uint64_t ahead_out; /* packed bytes that they have asked for */
 	unsigned int n_ahead_waiting;
-	int64_t rate_since; /* clock_ms() when rate_bytes began */
-	uint64_t rate_bytes, rate; /* of the link: bytes a millisecond */
+	struct link_rate rate;
 	int64_t no_runs_before; /* clock_ms() */
 	int64_t wanted_last; /* clock_ms() of the last time that a reader waited */
 	char waiting[FILL_WAITING_SIZE]; /* why the last one has to be tried again */
 	_Atomic uint64_t spans, bytes;
 };
 
-/* A worker waits for a server whose socket is full, the main loop does not (`flags`): the server asks again
- * after a while, and every packet is only "look again". */
-static void answer(struct fill *f, int flags, const struct need *need)
-{
-	while (send(f->context->setup->need_fd, need, sizeof(*need), flags | MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
-}
-
 /* It is in. The lock is held. */
 static void count_unit(struct fill *f, const struct item *item, const struct span_unit *got)
 {
-	int64_t now = clock_ms(), ms = now - f->rate_since;
 	struct span first;
 
 	span_table_get(layer_store_spans(item->layer), got->first, &first);
 	number_table_touch(f->context->numbers, item->number, first.off);
 	f->spans += got->n;
 	f->bytes += got->packed_size;
-	f->rate_bytes += got->packed_size;
-	if (ms < RATE_MS)
-		return;
-	if (ms < 4 * RATE_MS && f->rate_bytes / (uint64_t)ms > f->rate / 4 * 3)
-		f->rate = f->rate_bytes / (uint64_t)ms;
-	else if (ms < 4 * RATE_MS)
-		f->rate = f->rate / 4 * 3;
-	f->rate_since = now;
-	f->rate_bytes = 0;
+	link_rate_count(&f->rate, got->packed_size);
 }
 
 /* What may be on the wire ahead of a reader. The lock is held. */
 static uint64_t ahead_bytes(const struct fill *f)
 {
-	uint64_t n = f->rate * AHEAD_MS;
+	uint64_t n = link_rate_in(&f->rate, AHEAD_MS);
 
 	return n < AHEAD_LEAST ? AHEAD_LEAST : n > AHEAD_MOST ? AHEAD_MOST : n;
-}
-
-/* To the server, what became of spans [first, first + n). */
-static void answer_range(struct fill *f, const struct item *item, size_t first, size_t n, int r)
-{
-	const struct span_table *t = layer_store_spans(item->layer);
-	struct span from, to;
-
-	span_table_get(t, first, &from);
-	span_table_get(t, first + n - 1, &to);
-	answer(f, 0,
-	       &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
-			      .number = item->number,
-			      .error = r < 0 ? (uint32_t)-r : 0,
-			      .first_page = from.off / LAYER_PAGE,
-			      .n_pages = (to.off + to.size - 1) / LAYER_PAGE - from.off / LAYER_PAGE + 1});
-}
-
-/* Readers of a unit's spans that are in must not fail with the others. */
-static void answer_unit(struct fill *f, const struct item *item, const struct span_unit *unit, int r)
-{
-	size_t end = unit->first + unit->n, n;
-
-	for (size_t i = unit->first; r < 0 && i < end; i += n) {
-		bool there = layer_store_has_span(item->layer, i);
-
-		for (n = 1; i + n < end && layer_store_has_span(item->layer, i + n) == there; n++)
-			;
-		if (!there)
-			answer_range(f, item, i, n, r);
-	}
-	if (r == 0 || unit->n > 1)
-		answer_range(f, item, unit->first, unit->n, 0);
 }
 
 /* No worker has it any more. The lock is held. */
@@ -286,7 +236,7 @@ static void end_item(struct fill *f, struct item *item, const struct span_unit *
 	remove_item(f, item);
 	pthread_mutex_unlock(&f->lock);
 	if (r == 0 || !done.ahead)
-		answer_unit(f, &done, &done.unit, r);
+		need_answer_unit(f->context, done.layer, done.number, &done.unit, r);
 	layer_store_free(&done.layer);
 }
 
@@ -527,8 +477,8 @@ void fill_need(struct fill *f, const struct need *need)
 		pthread_mutex_unlock(&f->lock);
 	}
 	if (r < 0 || !queued)
-		answer(f, MSG_DONTWAIT,
-		       &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
+		need_answer(f->context, MSG_DONTWAIT,
+			    &(struct need){.kind = r < 0 ? NEED_FAILED : NEED_DONE,
 				      .number = need->number,
 				      .error = r < 0 ? EIO : 0,
 				      .first_page = need->first_page,
