@@ -3,11 +3,15 @@
 #include "format/platform.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #include "base/report.h"
 
@@ -44,24 +48,36 @@ static void normalize(struct platform *p)
 }
 
 /* The level of instructions, for images that come in several: x86-64 psABI, "Micro-architecture
- * levels". */
-static const char *amd64_variant(void)
+ * levels". Not by __builtin_cpu_supports(): its constructor asks the processor at each start of the
+ * program, needed or not, and in a virtual machine each of its questions takes microseconds. */
+static const char *ask_amd64_variant(void)
 {
 #ifdef __x86_64__
-	__builtin_cpu_init();
-	if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt"))
+	const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
+	const unsigned avx_state = 0x6, avx512_state = 0xe6; /* XCR0: what the kernel keeps for each process */
+	unsigned a, b, c1 = 0, d, b7 = 0, c, state = 0;
+
+	if (!__get_cpuid(1, &a, &b, &c1, &d) || !(c1 & bit_SSE4_2) || !(c1 & bit_POPCNT))
 		return "";
-	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") ||
-	    !__builtin_cpu_supports("fma"))
+	if (c1 & bit_OSXSAVE)
+		__asm__("xgetbv" : "=a"(state), "=d"(d) : "c"(0));
+	if (!__get_cpuid_count(7, 0, &a, &b7, &c, &d) || (state & avx_state) != avx_state || !(b7 & bit_AVX2) ||
+	    !(b7 & bit_BMI2) || !(c1 & bit_FMA))
 		return "v2";
-	if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-	    !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
-	    !__builtin_cpu_supports("avx512vl"))
-		return "v3";
-	return "v4";
+	return (state & avx512_state) == avx512_state && (b7 & avx512) == avx512 ? "v4" : "v3";
 #else
 	return "";
 #endif
+}
+
+static const char *amd64_variant(void)
+{
+	static _Atomic(const char *) known;
+	const char *variant = atomic_load(&known);
+
+	if (!variant)
+		atomic_store(&known, variant = ask_amd64_variant());
+	return variant;
 }
 
 static int this_machine(struct platform *ret)
