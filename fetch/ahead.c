@@ -264,6 +264,8 @@ static void follow_mentions(struct ahead *a, const struct table *t, const struct
 
 static void remember_unread(struct ahead *a, const struct table *t, const struct layer_file *f)
 {
+	if (t->n_whole >= WHOLE_MANY)
+		return; /* all of it comes */
 	if (f->size <= MENTIONING_MAX && !f->library && !f->program && a->n_unread < UNREAD)
 		a->unread[a->n_unread++] = (struct unread){t->number, f->off, f->size, clock_ms() + UNREAD_MS};
 }
