@@ -259,7 +259,8 @@ int cmd_index(int argc, char **argv)
 	struct index_options o = {.ensure = {.lines = true}};
 	struct option_spec specs[ENSURE_N_OPTIONS + 7] = {
 		{"push", 0, OPTION_FLAG, &o.push, NULL, "put the artifact beside the image, where every lazyrun finds it"},
-		{"record", 0, OPTION_FLAG, &o.record, NULL, "run the command behind -- (or the image's own) for a start pack; its exit code must be 0"},
+		{"record", 0, OPTION_FLAG, &o.record, NULL,
+		 "run the command behind -- (or the image's own) for a start pack; its exit code must be 0"},
 		{"add-record", 0, OPTION_FLAG, &o.add_record, NULL, "with --push: one start pack more for the present artifact"},
 		{"format", 0, OPTION_TEXT, &o.format, "FORMAT", "lazyrun (the default), or soci: an index for soci-snapshotter"},
 		{"seconds", 0, OPTION_TEXT, &o.seconds_text, "N", "record so long, then end the command: for servers"},

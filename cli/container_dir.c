@@ -172,7 +172,8 @@ static bool make_spare(const struct container_dir *d, int fd)
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (fd_remove_tree(fd, parts[i]) < 0)
 			return false;
-	return image_fd >= 0 && fd_pwrite_full(image_fd, nothing, sizeof(nothing), 0) == 0 && mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0 &&
+	return image_fd >= 0 && fd_pwrite_full(image_fd, nothing, sizeof(nothing), 0) == 0 &&
+	       mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0 &&
 	       renameat2(d->removed_fd, d->id, d->store_fd, SPARE, RENAME_NOREPLACE) == 0;
 }
 
