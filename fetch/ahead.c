@@ -229,36 +229,29 @@ static void fill_gaps(struct ahead *a, struct table *t, const struct layer_file 
 		fill_ahead(a->fill, t->layer, t->number, gaps[i].first, gaps[i].n);
 }
 
-static void ask_small(struct ahead *a, const struct table *t, uint32_t directory)
+/* Of a file in P/D: P/D/name.*, all in P/name/D, all in P/D/name. */
+static bool is_mentioned(const struct table *t, uint32_t own, uint32_t directory, const struct mentions *m)
 {
-	if (layer_files_directory(&t->files, directory)->size > DIRECTORY_SMALL)
-		return;
-	for (size_t i = 0; i < layer_files_count(&t->files); i++)
-		if (layer_files_at(&t->files, i)->directory == directory)
-			ask_file(a, t, layer_files_at(&t->files, i));
+	const struct layer_directory *o = layer_files_directory(&t->files, own);
+	const struct layer_directory *d = layer_files_directory(&t->files, directory);
+	const struct layer_directory *p = layer_files_directory(&t->files, d->parent);
+
+	if (directory == own || d->size > DIRECTORY_SMALL)
+		return false;
+	return (d->parent == own && mentions_has(m, d->name)) ||
+	       (d->name == o->name && p->parent == o->parent && d->parent != o->parent && mentions_has(m, p->name));
 }
 
-/* Of a file in P/D: P/D/name.*, all in P/name/D, all in P/D/name. */
 static void follow_mentions(struct ahead *a, const struct table *t, const struct layer_file *f, const struct mentions *m)
 {
-	const uint32_t own = f->directory, parent = layer_files_directory(&t->files, own)->parent;
-
+	for (uint32_t i = 0; i < layer_files_n_directories(&t->files); i++)
+		layer_files_directory(&t->files, i)->mentioned = is_mentioned(t, f->directory, i, m);
 	for (size_t i = 0; i < layer_files_count(&t->files); i++) {
 		struct layer_file *other = layer_files_at(&t->files, i);
+		bool beside = other->directory == f->directory && !other->library && other->size <= BESIDE_MAX;
 
-		if (other->directory == own && !other->library && other->size <= BESIDE_MAX && mentions_has(m, other->stem))
+		if (layer_files_directory(&t->files, other->directory)->mentioned || (beside && mentions_has(m, other->stem)))
 			ask_file(a, t, other);
-	}
-	for (uint32_t i = 0; i < layer_files_n_directories(&t->files); i++) {
-		const struct layer_directory *d = layer_files_directory(&t->files, i);
-		const struct layer_directory *p = layer_files_directory(&t->files, d->parent);
-
-		if (i == own)
-			continue;
-		if ((d->parent == own && mentions_has(m, d->name)) ||
-		    (d->name == layer_files_directory(&t->files, own)->name && p->parent == parent && d->parent != parent &&
-		     mentions_has(m, p->name)))
-			ask_small(a, t, i);
 	}
 }
 

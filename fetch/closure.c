@@ -322,7 +322,8 @@ static void look_at(struct closure *l, const struct file *f)
 	if (elf_parse_head(head, size, &h) < 0)
 		return;
 	if (h.interpreter.size && read_text(l, f, h.interpreter.off, interpreter) == 0 && find(l, interpreter, &linker) == 0) {
-		need(l, &linker, 0, linker.size); /* the kernel waits for it already */
+		if (linker.size <= OPENED_MAX)
+			need(l, &linker, 0, linker.size); /* the kernel waits for it already */
 		add(l, &linker);
 	}
 	look_at_dynamic(l, f, &h);

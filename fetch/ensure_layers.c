@@ -123,7 +123,7 @@ static int make_missing(struct work *w, size_t i)
 	int r = 0;
 
 	if (!w->source)
-		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--pull=never)");
+		return fail(ENOENT, "it is not in the store, and nothing may be asked of the registry (--offline or --pull=never)");
 	strcpy(flight.layer_key, l->key);
 	r = context_enter_flight(w->context, &flight);
 	if (r < 0)

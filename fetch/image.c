@@ -52,7 +52,7 @@ void image_free(struct image **i)
 static int not_here(const struct resolve *v)
 {
 	return fail(ENOENT, "%s is not in the store (or not all of it), and nothing may be asked of the registry "
-			    "(--pull=never); run: lazyrun pull %s", v->text, v->text);
+			    "(--offline or --pull=never); run: lazyrun pull %s", v->text, v->text);
 }
 
 /* A manifest or index by digest: the store's copy, else the registry's. */

@@ -30,6 +30,7 @@ struct layer_directory {
 	uint32_t n_files, n_touched;
 	uint32_t n_children; /* directories in it of which files were touched */
 	bool asked, children_asked;
+	bool mentioned; /* by the file that is looked at */
 };
 
 struct layer_files {
