@@ -10,7 +10,7 @@
  *       REPLY  {"event": "layer", "layer": i, "layers": n, "digest": T, "done": packed bytes, "total": packed
  *               bytes, "state": "present"|"waiting"|"streaming"|"done"}, at most ten a second and layer
  *       REPLY  {"event": "waiting", "for": T}   each second: what it waits for; no progress
- *       LAST   {"errno": 0, "reference": T, "image_key": hex, "manifest_digest": T, "config_digest": T,
+ *       LAST   {"errno": 0, "reference": T, "image_key": hex, "image_number": n, "manifest_digest": T, "config_digest": T,
  *               "fetched_bytes": n, "requests": n, "layers": [{"digest": T, "diff_id": T, "size": n,
  *               "media_type": T, "key": T, "from": "tar"|"artifact"}]}   manifest and config then lie in <store>/blobs/sha256/<hex>
  *   {"op": "images"}   LAST {"images": [{"reference": T, "manifest_digest": T, "image_key": T, "size": packed

@@ -8,6 +8,7 @@
 #include "cli/human.h"
 #include "cli/output.h"
 #include "cli/session.h"
+#include "cli/spare.h"
 
 static int print(struct json_object *answer, bool dry)
 {
@@ -53,6 +54,8 @@ int cmd_gc(int argc, char **argv)
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = session_open(&s);
+	if (r == 0 && !dry)
+		spare_drop(s.store->store_path);
 	if (r == 0)
 		r = session_ask(&s, dry ? "gc-dry" : "gc", NULL, &answer);
 	if (r < 0)

@@ -7,6 +7,7 @@
 #include "cli/command_table.h"
 #include "cli/human.h"
 #include "cli/session.h"
+#include "cli/spare.h"
 
 static int remove_one(struct session *s, const char *image)
 {
@@ -39,6 +40,8 @@ int cmd_rmi(int argc, char **argv)
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = session_open(&s);
+	if (r == 0)
+		spare_drop(s.store->store_path);
 	for (int i = 0; r == 0 && i < o.n_operands; i++) {
 		int one = remove_one(&s, o.operands[i]);
 

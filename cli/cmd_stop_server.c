@@ -12,6 +12,7 @@
 #include "cli/client.h"
 #include "cli/command_table.h"
 #include "cli/session.h"
+#include "cli/spare.h"
 
 #define GONE_MS 10000
 
@@ -58,5 +59,8 @@ int cmd_stop_server(int argc, char **argv)
 		printf("no server runs for this store\n");
 		return 0;
 	}
-	return r < 0 ? r : stop(&s, force);
+	if (r < 0)
+		return r;
+	spare_drop(s.store->store_path);
+	return stop(&s, force);
 }

@@ -20,10 +20,10 @@
 #include "base/limits.h"
 #include "base/report.h"
 #include "cache/number_table.h"
+#include "cli/spare.h"
 #include "runtime/cgroup.h"
 #include "runtime/mounts.h"
 
-#define SPARE "spare" /* in the store */
 #define IMAGE_SIZE (IMAGE_KEY_SIZE - 1) /* of the file "image": a key, or zeros */
 
 const char *const container_dir_file_names[CONTAINER_DIR_FILES] = {"hosts", "hostname", "resolv.conf"};
@@ -66,10 +66,18 @@ static void sweep(int directory_fd)
 	closedir(dir);
 }
 
+static void sweep_all(const struct container_dir *d)
+{
+	sweep(d->parent_fd);
+	sweep(d->removed_fd);
+}
+
 static int make_upper(struct container_dir *d, const char *kept)
 {
 	const char *base = kept ? kept : d->path;
 
+	fd_free_memory(&d->upper);
+	fd_free_memory(&d->work);
 	d->keep_upper = kept != NULL;
 	if (kept && mkdir(kept, 0700) < 0 && errno != EEXIST)
 		return fail(errno, "run: --upper %s: %s", kept, strerror(errno));
@@ -84,23 +92,24 @@ static int make_upper(struct container_dir *d, const char *kept)
 	return 0;
 }
 
-/* An earlier container's remover has left a fresh one. Who takes it has it alone: there is one rename. */
-static bool take_spare(struct container_dir *d)
+static int set_path(struct container_dir *d, const char *parent)
 {
-	return renameat(d->store_fd, SPARE, d->parent_fd, d->id) == 0;
+	free(d->path);
+	if (asprintf(&d->path, "%s/%s/%s", d->store_path, parent, d->id) < 0)
+		d->path = NULL;
+	return d->path ? 0 : fail(ENOMEM, "out of memory");
 }
 
-static int make(struct container_dir *d, const char *store_path, const char *kept)
+static int make(struct container_dir *d, const char *kept, const struct bytes *facts)
 {
 	int r = new_id(d->id);
+	bool taken = r == 0 && spare_take(d, facts, d->id, &d->keeper_fd);
 
+	if (r == 0)
+		r = set_path(d, "containers");
 	if (r < 0)
 		return r;
-	if (asprintf(&d->path, "%s/containers/%s", store_path, d->id) < 0) {
-		d->path = NULL;
-		return fail(ENOMEM, "out of memory");
-	}
-	d->dir_fd = fd_open_dir(d->parent_fd, d->id, !take_spare(d));
+	d->dir_fd = fd_open_dir(d->parent_fd, d->id, !taken);
 	if (d->dir_fd < 0)
 		return fail(-d->dir_fd, "making %s: %s", d->path, strerror(-d->dir_fd));
 	if (flock(d->dir_fd, LOCK_EX) < 0) /* nobody has it for longer than a look (fetch/users.c) */
@@ -111,30 +120,31 @@ static int make(struct container_dir *d, const char *store_path, const char *kep
 /* By its path: who joined other namespaces sees the store through another mount. */
 static int open_places(struct container_dir *d, const char *store_path)
 {
+	d->store_path = store_path;
+	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = d->memory_fd = d->keeper_fd = -1;
 	d->store_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->store_fd < 0)
 		return fail(errno, "%s: %s", store_path, strerror(errno));
 	d->parent_fd = fd_open_dir(d->store_fd, "containers", true);
 	d->removed_fd = d->parent_fd < 0 ? d->parent_fd : fd_open_dir(d->store_fd, "removed", true);
-	return d->removed_fd < 0 ? fail(-d->removed_fd, "%s/containers: %s", store_path, strerror(-d->removed_fd)) : 0;
+	if (d->removed_fd < 0)
+		return fail(-d->removed_fd, "%s/containers: %s", store_path, strerror(-d->removed_fd));
+	return flock(d->parent_fd, LOCK_EX) < 0 ? fail(errno, "%s/containers: %s", store_path, strerror(errno)) : 0;
 }
 
-int container_dir_new(const char *store_path, const char *kept, struct container_dir **ret)
+int container_dir_new(const char *store_path, const char *kept, const struct bytes *facts, struct container_dir **ret)
 {
 	_cleanup_(container_dir_free) struct container_dir *d = calloc(1, sizeof(*d));
 	int r;
 
 	if (!d)
 		return fail(ENOMEM, "out of memory");
-	d->dir_fd = d->store_fd = d->parent_fd = d->removed_fd = d->memory_fd = -1;
 	r = open_places(d, store_path);
 	if (r < 0)
 		return r;
-	if (flock(d->parent_fd, LOCK_EX) < 0)
-		return fail(errno, "%s/containers: %s", store_path, strerror(errno));
-	sweep(d->parent_fd);
-	sweep(d->removed_fd);
-	r = make(d, store_path, kept);
+	if (!spare_is_there(d)) /* who left one has swept */
+		sweep_all(d);
+	r = make(d, kept, facts);
 	flock(d->parent_fd, LOCK_UN);
 	if (r < 0)
 		return r;
@@ -142,7 +152,7 @@ int container_dir_new(const char *store_path, const char *kept, struct container
 	return 0;
 }
 
-#define N_KEPT 5
+#define N_KEPT 8
 
 /* -1 in `keep` is none. */
 static void close_all_but(const int keep[static N_KEPT])
@@ -163,36 +173,52 @@ static void close_all_but(const int keep[static N_KEPT])
 
 /* Making directories on a disk takes a start's time, too: so an emptied one gets fresh parts, and is the next start's.
  * The file "image" stays, with zeros, which say nothing. Nothing of the old upper directory does: not its attributes. */
-static bool make_spare(const struct container_dir *d, int fd)
+static bool make_fresh(int fd)
 {
 	_cleanup_(fd_close) int image_fd = openat(fd, "image", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	const char nothing[IMAGE_SIZE] = "";
-	static const char *const parts[] = {"upper", "work", "hosts", "hostname", "resolv.conf"};
+	static const char *const parts[] = {"upper", "work", "hosts", "hostname", "resolv.conf", "facts", "keeper"};
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (fd_remove_tree(fd, parts[i]) < 0)
 			return false;
 	return image_fd >= 0 && fd_pwrite_full(image_fd, nothing, sizeof(nothing), 0) == 0 &&
-	       mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0 &&
-	       renameat2(d->removed_fd, d->id, d->store_fd, SPARE, RENAME_NOREPLACE) == 0;
+	       mkdirat(fd, "upper", 0700) == 0 && mkdirat(fd, "work", 0700) == 0;
 }
 
-/* Removes what the command has put into removed/. One that was killed has put nothing there: the next start sweeps.
- * No lock is inherited for that, or it would look as if the command lived. */
-static void remove_removed(const struct container_dir *d)
+/* With an id of its own. */
+static bool make_next(struct container_dir *d)
 {
-	_cleanup_(fd_close) int fd = openat(d->removed_fd, d->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	char old[sizeof(d->id)];
 
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && !make_spare(d, fd))
-		fd_remove_tree(d->removed_fd, d->id);
+	memcpy(old, d->id, sizeof(old));
+	return new_id(d->id) == 0 && renameat(d->removed_fd, old, d->removed_fd, d->id) == 0 &&
+	       set_path(d, "removed") == 0 && make_upper(d, NULL) == 0;
 }
 
-static void __attribute__((noreturn)) be_remover(struct container_dir *d, int left_fd, int command_fd)
+/* Removes what the command has put into removed/. One that was killed has put nothing there: its lock, which is ours as
+ * well, goes with us, and the next start sweeps. True: `d` is the next one's. */
+static bool remove_removed(struct container_dir *d)
+{
+	if (faccessat(d->removed_fd, d->id, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || flock(d->parent_fd, LOCK_EX) < 0)
+		return false;
+	sweep_all(d);
+	flock(d->parent_fd, LOCK_UN);
+	if (!spare_is_there(d) && make_fresh(d->dir_fd) && make_next(d))
+		return true;
+	fd_remove_tree(d->removed_fd, d->id);
+	return false;
+}
+
+static void be_remover(struct container_dir *d, int left_fd, int kept_fd, int command_fd)
 {
 	struct pollfd command = {.fd = command_fd, .events = POLLIN};
+	static char said[REPORT_TEXT_SIZE];
 
-	/* Nobody may take us for the command: no output and no connection held open, no session, no directory. */
-	close_all_but((const int[N_KEPT]){d->store_fd, d->removed_fd, d->memory_fd, left_fd, command_fd});
+	/* Nobody may take us for the command: no output and no connection held open, no session, no working directory. */
+	report_capture(said);
+	close_all_but((const int[N_KEPT]){d->store_fd, d->parent_fd, d->removed_fd, d->dir_fd, d->memory_fd, left_fd,
+					  kept_fd, command_fd});
 	prctl(PR_SET_NAME, "lazyrun-remove");
 	setsid();
 	/* Who waits for the command waits for all that it frees: what it left is freed when it is gone. */
@@ -200,23 +226,32 @@ static void __attribute__((noreturn)) be_remover(struct container_dir *d, int le
 		_exit(1);
 	fd_close(&left_fd);
 	fd_close(&d->memory_fd);
-	remove_removed(d);
-	_exit(0);
+	if (!remove_removed(d))
+		_exit(0);
 }
 
-void container_dir_leave(struct container_dir *d, int left_fd)
+pid_t container_dir_leave(struct container_dir *d, int left_fd, int kept_fd)
 {
 	_cleanup_(fd_close) int command_fd = pidfd_open(getpid(), 0);
 	pid_t pid = command_fd < 0 || d->left ? -1 : fork();
 
 	if (pid == 0)
-		be_remover(d, left_fd, command_fd);
+		be_remover(d, left_fd, kept_fd, command_fd);
 	d->left = d->left || pid > 0;
+	return pid;
+}
+
+void container_dir_end(const struct container_dir *d, bool fresh)
+{
+	if (!fresh || !spare_put(d))
+		fd_remove_tree(d->removed_fd, d->id);
+	_exit(0);
 }
 
 static void leave(struct container_dir *d)
 {
-	container_dir_leave(d, -1);
+	if (container_dir_leave(d, -1, -1) == 0)
+		container_dir_end(d, false);
 	if (renameat(d->parent_fd, d->id, d->removed_fd, d->id) < 0 || d->left)
 		return;
 	fd_close(&d->memory_fd);
@@ -234,6 +269,7 @@ void container_dir_free(struct container_dir **d)
 	fd_close(&(*d)->parent_fd);
 	fd_close(&(*d)->removed_fd);
 	fd_close(&(*d)->memory_fd);
+	fd_close(&(*d)->keeper_fd);
 	free((*d)->path);
 	free((*d)->upper);
 	free((*d)->work);

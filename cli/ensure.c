@@ -346,6 +346,7 @@ static int take_answer(struct json_object *o, bool image, struct ensure_result *
 		r = get_name(o, "image_key", image, &result->image_key);
 	if (r < 0)
 		return r;
+	(void)json_field_u64(o, "image_number", &result->image_number);
 	(void)json_field_u64(o, "fetched_bytes", &result->fetched_bytes);
 	(void)json_field_u64(o, "requests", &result->requests);
 	if (json_field_array(o, "layers", &layers, &n) < 0 || n > LIMIT_LAYERS)

@@ -63,6 +63,7 @@ struct ensure_layer {
 struct ensure_result {
 	struct reference reference;
 	char *image_key;       /* hex; name below <run>/fs/images; "" with ENSURE_MANIFEST */
+	uint64_t image_number; /* another one after the image was removed; 0 with ENSURE_MANIFEST */
 	struct digest manifest_digest;
 	struct digest config_digest;
 	uint64_t fetched_bytes; /* by this request */

@@ -162,8 +162,19 @@ static int set_capabilities(struct config *c, const struct run_options *o)
 	return 0;
 }
 
+/* The only early binds there are. */
+static void set_files(struct config *c, int *trees)
+{
+	for (size_t i = 0; i < c->n_mounts; i++)
+		if (c->mounts[i].early && strcmp(c->mounts[i].type, "bind") == 0) {
+			c->mounts[i].tree_fd = TAKE_FD(*trees);
+			trees++;
+		}
+}
+
 static int add_files(struct config *c, int *trees)
 {
+
 	for (size_t i = 0; i < CONTAINER_DIR_FILES; i++) {
 		char destination[32];
 		struct config_mount *m;
@@ -171,9 +182,20 @@ static int add_files(struct config *c, int *trees)
 		snprintf(destination, sizeof(destination), "/etc/%s", container_dir_file_names[i]);
 		if (config_add_mount(c, "bind", NULL, destination, NULL, 0, &m) < 0)
 			return no_memory();
-		m->tree_fd = TAKE_FD(trees[i]);
+		m->early = true;
 	}
+	set_files(c, trees);
 	return 0;
+}
+
+int image_container_renew(struct config *c, const struct container_dir *dir, int *file_trees)
+{
+	free(c->overlay.upper);
+	free(c->overlay.work);
+	c->overlay.upper = strdup(dir->upper);
+	c->overlay.work = strdup(dir->work);
+	set_files(c, file_trees);
+	return c->overlay.upper && c->overlay.work ? 0 : no_memory();
 }
 
 static size_t depth(const struct config_mount *m)

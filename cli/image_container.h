@@ -24,5 +24,8 @@ struct image_container_place {
 int image_container_build(struct config *c, const struct run_options *o, const struct image_config *image,
 			  const struct image_container_place *place);
 
+/* For another container of the same config: its own directory and files take the place of those that are used up. */
+int image_container_renew(struct config *c, const struct container_dir *dir, int *file_trees);
+
 /* The host name that the container gets. */
 void image_container_hostname(const struct run_options *o, const char *id, char ret[static 64]);

@@ -311,7 +311,7 @@ static void invalidate_image(struct context *c, uint32_t number)
 		usleep(500);
 }
 
-static int number_image(struct context *c, const struct image *image)
+static int number_image(struct context *c, struct image *image)
 {
 	uint32_t numbers[LIMIT_LAYERS], number, before = 0;
 	int r = 0;
@@ -322,6 +322,8 @@ static int number_image(struct context *c, const struct image *image)
 		return r;
 	number_table_find_image(c->numbers, image->key, &before);
 	r = number_table_add_image(c->numbers, image->key, numbers, image->n_layers, &number);
+	if (r == 0)
+		image->number = number;
 	/* A damaged layer was made anew: what the kernel and the server know under the image's name is old. */
 	if (r == 0 && before && number != before)
 		invalidate_image(c, before);
@@ -347,7 +349,7 @@ bool ensure_layers_known(struct context *c, struct image *image, const struct en
 
 	if (pthread_mutex_trylock(&c->store_lock) != 0)
 		return false;
-	known = number_table_find_image(c->numbers, image->key, &number) == 0;
+	known = number_table_find_image(c->numbers, image->key, &image->number) == 0;
 	for (size_t i = 0; known && i < image->n_layers; i++)
 		known = number_table_find_layer(c->numbers, image->layers[i].key, &number) == 0 &&
 			is_plainly_there(&w, &image->layers[i]);

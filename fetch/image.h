@@ -49,6 +49,7 @@ struct image {
 	struct name_entry name;
 	struct digest config;
 	char key[IMAGE_KEY_SIZE]; /* hash of the ordered layer keys */
+	uint32_t number;	  /* in the number table; 0: not there yet */
 	struct image_layer *layers;
 	size_t n_layers;
 	enum image_trust trust;

@@ -93,6 +93,7 @@ static void describe_image(const struct image *image, bool with_keys, struct jso
 
 	add_text(answer, "reference", image->name.reference);
 	add_text(answer, "image_key", with_keys ? image->key : "");
+	add_number(answer, "image_number", with_keys ? image->number : 0);
 	add_text(answer, "manifest_digest", digest_text(&image->name.manifest, text));
 	add_text(answer, "config_digest", digest_text(&image->config, text));
 	for (size_t i = 0; i < image->n_layers; i++) {

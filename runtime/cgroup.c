@@ -222,10 +222,10 @@ void cgroup_remove(struct cgroup *cg)
 	}
 }
 
-/* Is it gone? */
+/* Is it gone? What we may not even look for was never ours. */
 static bool remove_group(int dir_fd, const char *path)
 {
-	return unlinkat(dir_fd, path, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENOTDIR;
+	return unlinkat(dir_fd, path, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENOTDIR || errno == EACCES;
 }
 
 bool cgroup_sweep(const char *path)

@@ -146,8 +146,7 @@ static int add_default_mounts(struct config *c, uint64_t shm_size)
 	int r;
 
 	snprintf(shm, sizeof(shm), "mode=1777,size=%" PRIu64, shm_size);
-	if ((r = config_add_mount(c, "proc", NULL, "/proc", NULL, closed, NULL)) < 0 ||
-	    (r = config_add_mount(c, "tmpfs", NULL, "/dev", "mode=755,size=65536k",
+	if ((r = config_add_mount(c, "tmpfs", NULL, "/dev", "mode=755,size=65536k",
 				  MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME, NULL)) < 0 ||
 	    (r = config_add_mount(c, "devpts", NULL, "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5",
 				  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, NULL)) < 0 ||
@@ -155,7 +154,12 @@ static int add_default_mounts(struct config *c, uint64_t shm_size)
 	    (r = config_add_mount(c, "mqueue", NULL, "/dev/mqueue", NULL, closed, &m)) < 0)
 		return r;
 	m->optional = true; /* CONFIG_POSIX_MQUEUE */
-	if ((r = config_add_mount(c, "sysfs", NULL, "/sys", NULL, closed | MOUNT_ATTR_RDONLY, NULL)) < 0 ||
+	if ((r = config_add_mount(c, "sysfs", NULL, "/sys", NULL, closed | MOUNT_ATTR_RDONLY, NULL)) < 0)
+		return r;
+	for (size_t i = 0; i < c->n_mounts; i++)
+		c->mounts[i].early = true;
+	/* Of the container's processes, and of its group. */
+	if ((r = config_add_mount(c, "proc", NULL, "/proc", NULL, closed, NULL)) < 0 ||
 	    (r = config_add_mount(c, "cgroup", NULL, "/sys/fs/cgroup", NULL, closed | MOUNT_ATTR_RDONLY, &m)) < 0)
 		return r;
 	m->optional = true;

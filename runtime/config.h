@@ -26,6 +26,7 @@ struct config_mount {
 	bool recursive;	   /* of a bind: with the mounts below source */
 	bool file;	   /* of a bind of a file: what to make as a target */
 	bool optional;	   /* goes missing silently where the kernel has no such file system */
+	bool early;	   /* made before the container's own, perhaps beforehand (stage.h): needs nothing of its process */
 };
 
 struct config_rlimit {

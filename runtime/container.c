@@ -18,7 +18,9 @@
 #include "base/report.h"
 #include "runtime/caps.h"
 #include "runtime/init.h"
+#include "runtime/mounts.h"
 #include "runtime/namespaces.h"
+#include "runtime/stage.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
 
@@ -205,7 +207,8 @@ static void attend(struct container *k, bool until_executed)
 
 static int start(struct container *k, struct init_plan *plan)
 {
-	pid_t pid = namespaces_clone(k->config->namespaces, cgroup_clone_fd(plan->cgroup), &k->pidfd);
+	const uint64_t there = plan->stage ? stage_namespaces() : 0;
+	pid_t pid = namespaces_clone(k->config->namespaces & ~there, cgroup_clone_fd(plan->cgroup), &k->pidfd);
 
 	if (pid == 0)
 		init_run(plan);
@@ -239,41 +242,41 @@ static int prepare(struct config *c, struct init_plan *plan, struct cgroup **ret
 	return r < 0 ? fail(-r, "making a socket: %s", strerror(-r)) : 0;
 }
 
-static int *new_trees(const struct config *c)
-{
-	int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
-
-	for (size_t i = 0; trees && i < c->n_mounts; i++)
-		trees[i] = -1;
-	return trees;
-}
-
-int container_start(struct config *c, int timeout_ms, struct container **ret)
+int container_start(struct config *c, struct stage *stage, struct container **ret)
 {
 	_cleanup_(container_free) struct container *k = calloc(1, sizeof(*k));
-	_cleanup_(fd_free_memory) int *trees = new_trees(c);
-	struct init_plan plan = {.config = c, .trees = trees, .sync_fds = {-1, -1}, .launcher_fd = -1,
+	_cleanup_(fd_free_memory) int *trees = mounts_no_trees(c);
+	struct init_plan plan = {.config = c, .trees = trees, .stage = stage, .sync_fds = {-1, -1}, .launcher_fd = -1,
 				 .size = terminal_size()};
 	int r;
 
 	if (!k)
 		return fail(ENOMEM, "out of memory");
 	*k = (struct container){.config = c, .pidfd = -1, .sync_fd = -1, .signal_fd = -1, .left_fd = -1, .status = 125,
-				.deadline_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0, .terminal.master_fd = -1};
+				.terminal.master_fd = -1};
 	if (!trees)
 		return fail(ENOMEM, "out of memory");
-	k->signal_fd = take_signals(&k->signals_before);
-	if (k->signal_fd < 0)
-		return k->signal_fd;
 	r = prepare(c, &plan, &k->cgroup);
 	if (r == 0)
 		r = start(k, &plan);
+	if (stage)
+		stage_free(stage); /* its mounts are to end with the container */
 	fd_close(&plan.launcher_fd);
 	fd_close(&plan.sync_fds[0]);
 	fd_close(&plan.sync_fds[1]);
 	if (r < 0)
 		return r;
 	*ret = TAKE(k);
+	return 0;
+}
+
+int container_go(struct container *k, int timeout_ms)
+{
+	k->deadline_ms = timeout_ms > 0 ? clock_ms() + timeout_ms : 0;
+	k->signal_fd = take_signals(&k->signals_before);
+	if (k->signal_fd < 0)
+		return k->signal_fd;
+	sync_go(k->sync_fd);
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  * Units      The exit status is docker's: the command's own, 128 + signal, 125 when we could not make the
  *            container, 126 when the command cannot be executed, 127 when it is not there.
  * Errors     Reported.
- * Threads    The caller has exactly one. From container_start() to container_free() its signals are the container's.
+ * Threads    The caller has exactly one. From container_go() to container_free() its signals are the container's.
  * Source     runtime-spec runtime.md.
  */
 #pragma once
@@ -14,8 +14,14 @@
 
 struct container;
 
-/* Its first process is on its way. `timeout_ms`: how long it may take until it executes the command; 0: for ever. */
-int container_start(struct config *c, int timeout_ms, struct container **ret);
+struct stage;
+
+/* Its first process is on its way, and will wait before it executes the command.
+ * `stage`: made beforehand for such a config (stage.h), and used up: its descriptors are closed. NULL: none. */
+int container_start(struct config *c, struct stage *stage, struct container **ret);
+
+/* It waits no more. `timeout_ms`: how long it may take until it executes the command; 0: for ever. */
+int container_go(struct container *k, int timeout_ms);
 
 /* Waits until the command is executed, or cannot be (container_wait() then says the status). -ETIMEDOUT is returned
  * bare: the caller knows whom init was waiting for.

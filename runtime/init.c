@@ -29,6 +29,7 @@
 #include "runtime/namespaces.h"
 #include "runtime/rootfs.h"
 #include "runtime/seccomp.h"
+#include "runtime/stage.h"
 #include "runtime/sync.h"
 #include "runtime/terminal.h"
 #include "runtime/user.h"
@@ -152,14 +153,31 @@ static int look_up_user(struct config *c, int root_fd)
 	return config_set_env(c, home) < 0 ? fail(ENOMEM, "out of memory") : 0;
 }
 
+static enum mounts_which mounts_left(const struct init_plan *p)
+{
+	return p->stage ? MOUNTS_LATE : MOUNTS_ALL;
+}
+
+/* Without a stage the root is made before the mount namespace, with one it comes with it. */
+static int enter_namespaces(const struct init_plan *p, int *root_fd)
+{
+	const uint64_t wanted = p->config->namespaces;
+	int r = namespaces_enter(p->stage ? wanted & ~stage_namespaces() : wanted);
+
+	if (r < 0 || !p->stage)
+		return r;
+	*root_fd = stage_enter(p->stage);
+	return *root_fd < 0 ? *root_fd : 0;
+}
+
 static int make_root(struct init_plan *p, int root_fd)
 {
 	struct config *c = p->config;
 	_cleanup_(fd_close) int cwd_fd = -1;
 	int r;
 
-	if ((r = rootfs_attach(root_fd)) < 0 || (r = look_up_user(c, root_fd)) < 0 ||
-	    (r = mounts_attach_all(c, p->trees, p->cgroup, root_fd)) < 0)
+	if ((!p->stage && (r = rootfs_attach(root_fd)) < 0) || (r = look_up_user(c, root_fd)) < 0 ||
+	    (r = mounts_attach_all(c, mounts_left(p), p->trees, p->cgroup, root_fd)) < 0)
 		return r;
 	cwd_fd = mount_target_make(root_fd, c->cwd, false);
 	if (cwd_fd < 0)
@@ -167,7 +185,7 @@ static int make_root(struct init_plan *p, int root_fd)
 	r = make_stdio(p, root_fd);
 	if (r == 0)
 		r = rootfs_protect(c, root_fd);
-	return r < 0 ? r : rootfs_enter(root_fd);
+	return r < 0 || p->stage ? r : rootfs_enter(root_fd);
 }
 
 static int set_limits(const struct config *c)
@@ -283,7 +301,7 @@ static int run(struct init_plan *p)
 	const struct config *c = p->config;
 	_cleanup_(fd_free_memory) char **argv = launcher_arguments(c);
 	char path[32];
-	int root_fd, r;
+	int root_fd = -1, r;
 
 	if (!argv)
 		return fail(ENOMEM, "out of memory");
@@ -292,17 +310,19 @@ static int run(struct init_plan *p)
 	r = die_with_parent(p->sync_fds[1]);
 	if (r < 0)
 		return r;
-	root_fd = rootfs_new(c);
-	if (root_fd < 0)
+	if (!p->stage && (root_fd = rootfs_new(c)) < 0)
 		return root_fd;
-	if ((r = mounts_prepare(c, p->trees)) < 0 ||
+	if ((r = mounts_prepare(c, mounts_left(p), p->trees)) < 0 ||
 	    (r = cgroup_join(p->cgroup)) < 0 ||
-	    (r = namespaces_enter(c->namespaces)) < 0 ||
+	    (r = enter_namespaces(p, &root_fd)) < 0 ||
 	    (r = make_surroundings(c)) < 0 ||
 	    (r = make_root(p, root_fd)) < 0 ||
 	    (r = set_limits(c)) < 0 ||
-	    (r = arrange_descriptors(p)) < 0 ||
-	    (r = drop_privileges(p)) < 0)
+	    (r = arrange_descriptors(p)) < 0)
+		return r;
+	sync_wait(p->sync_fds[1]);
+	r = drop_privileges(p);
+	if (r < 0)
 		return r;
 	/* By execve, which every seccomp profile must allow; by execveat in a container without /proc. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->launcher_fd);

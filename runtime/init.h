@@ -16,6 +16,7 @@
 struct init_plan {
 	struct config *config; /* init's own copy of it */
 	const struct cgroup *cgroup;
+	const struct stage *stage; /* where init begins, or NULL */
 	int *trees; /* room for one per mount */
 	int sync_fds[2];
 	int launcher_fd;

@@ -15,6 +15,7 @@
 
 #define SYNC_FD 3
 #define SYNC_EXEC 2
+#define SET_NAME 15 /* PR_SET_NAME */
 #define TERMINAL_SET_GROUP 0x5410 /* TIOCSPGRP, the same on these machines */
 
 static char path_buffer[PATH_MAX];
@@ -128,6 +129,7 @@ static void __attribute__((noreturn)) be_init(char **argv, char **env)
 	const unsigned long all = ~0ul;
 	long command, status;
 
+	call4(__NR_prctl, SET_NAME, (long)"lazyrun-init", 0, 0); /* else it is the descriptor's number */
 	signal_mask(SIG_SETMASK, &all);
 	command = call4(__NR_clone, SIGCHLD, 0, 0, 0);
 	if (command == 0)

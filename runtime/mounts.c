@@ -123,16 +123,33 @@ static int prepare_sysfs(const struct config *c, const struct config_mount *m)
 	return fd < 0 ? fail(-fd, "binding /sys: %s", strerror(-fd)) : fd;
 }
 
-int mounts_prepare(const struct config *c, int *trees)
+int *mounts_no_trees(const struct config *c)
+{
+	int *trees = malloc((c->n_mounts + 1) * sizeof(*trees));
+
+	for (size_t i = 0; trees && i < c->n_mounts; i++)
+		trees[i] = -1;
+	return trees;
+}
+
+static bool is_among(const struct config_mount *m, enum mounts_which which)
+{
+	return which == MOUNTS_ALL || m->early == (which == MOUNTS_EARLY);
+}
+
+int mounts_prepare(const struct config *c, enum mounts_which which, int *trees)
 {
 	for (size_t i = 0; i < c->n_mounts; i++) {
 		struct config_mount *m = &c->mounts[i];
 
-		trees[i] = -1;
+		if (!is_among(m, which))
+			continue;
 		if (is(m, "bind"))
 			trees[i] = prepare_bind(m);
 		else if (is(m, "sysfs"))
 			trees[i] = prepare_sysfs(c, m);
+		else if (is(m, "proc")) /* in a user namespace only where one is seen as a whole */
+			trees[i] = mounts_new(m->type, m->data, m->attributes, m->optional);
 		if (trees[i] < -1)
 			return trees[i];
 	}
@@ -256,10 +273,10 @@ static int attach_one(const struct config *c, const struct config_mount *m, int 
 	return r < 0 && !report_any() ? fail(-r, "mounting on %s: %s", m->destination, strerror(-r)) : r;
 }
 
-int mounts_attach_all(const struct config *c, int *trees, const struct cgroup *cg, int root_fd)
+int mounts_attach_all(const struct config *c, enum mounts_which which, int *trees, const struct cgroup *cg, int root_fd)
 {
 	for (size_t i = 0; i < c->n_mounts; i++) {
-		int r = attach_one(c, &c->mounts[i], &trees[i], cg, root_fd);
+		int r = is_among(&c->mounts[i], which) ? attach_one(c, &c->mounts[i], &trees[i], cg, root_fd) : 0;
 
 		if (r < 0)
 			return r;

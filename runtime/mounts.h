@@ -20,10 +20,15 @@ int mounts_new(const char *type, const char *data, uint64_t attributes, bool opt
 /* What stands at a descriptor or path as a detached mount. */
 int mounts_clone(int dir_fd, const char *path, bool recursive, uint64_t attributes);
 
-/* Before the mount namespace is made: one descriptor per mount of the config, -1 for those that come later. */
-int mounts_prepare(const struct config *c, int *trees);
+enum mounts_which { MOUNTS_ALL, MOUNTS_EARLY, MOUNTS_LATE };
 
-/* In it: makes what is left and attaches everything below root_fd, in order. */
-int mounts_attach_all(const struct config *c, int *trees, const struct cgroup *cg, int root_fd);
+/* Room for one descriptor per mount of the config, all -1; free(). NULL: no memory. */
+int *mounts_no_trees(const struct config *c);
+
+/* Before the mount namespace is made: fills in what is to be taken from here; -1 stays for those that come later. */
+int mounts_prepare(const struct config *c, enum mounts_which which, int *trees);
+
+/* In it: makes what is left and attaches these mounts below root_fd, in order. */
+int mounts_attach_all(const struct config *c, enum mounts_which which, int *trees, const struct cgroup *cg, int root_fd);
 
 int mounts_attach(int tree_fd, int target_fd);

@@ -6,12 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
 int sync_open(int fds[2])
 {
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0 ? -errno : 0;
+}
+
+void sync_go(int fd)
+{
+	send(fd, "", 1, MSG_NOSIGNAL); /* an init that is gone is noticed elsewhere */
+}
+
+void sync_wait(int fd)
+{
+	char go;
+	ssize_t n;
+
+	do
+		n = recv(fd, &go, 1, 0);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(125);
 }
 
 int sync_send(int fd, enum sync_kind kind, int error, const char *text, int pass_fd)

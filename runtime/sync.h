@@ -1,6 +1,6 @@
 /* sync: what init tells the parent while a container is being made.
  *
- * A SOCK_SEQPACKET pair. The parent reads packets until the end of file, which is the successful
+ * A SOCK_SEQPACKET pair. The parent sends one packet, "go", and reads packets until the end of file, which is the successful
  * exec: init's side closes by itself then.
  *
  * Ownership  sync_open() hands over both descriptors; a received terminal belongs to the receiver.
@@ -29,6 +29,10 @@ struct sync_packet {
 
 /* fds[0] for the parent, fds[1] for init. */
 int sync_open(int fds[2]);
+
+/* The parent lets init execute the command; init waits for it, and ends when the parent is gone. */
+void sync_go(int fd);
+void sync_wait(int fd);
 int sync_send(int fd, enum sync_kind kind, int error, const char *text, int pass_fd);
 
 /* 1: *ret is filled, *ret_fd is a descriptor or -1. 0: the other side has closed. */

@@ -537,7 +537,7 @@ class Stopped(Case):
                 p = self.lab.start("--timeout=300", "run", self.image, "true")
                 wait_until("init", lambda: open(f"/proc/{p.pid}/task/{p.pid}/children").read().strip())
                 p.send_signal(number)
-                self.assertEqual(p.wait(60), 128 + number)
+                self.assertIn(p.wait(60), (128 + number, -number))  # to a shell the same
 
     def test_stopped_fetcher(self):
         self.check(self.lab.status()["fetcher_pid"], "fetcher|server", self.TIMEOUT + 15)

@@ -30,7 +30,7 @@ static int run(const struct run_options *o, int *ret_status)
 	store_fd = fd_open_dir(AT_FDCWD, store, true);
 	cache_fd = fd_open_dir(store_fd, "seccomp", true);
 	config_init(&c);
-	r = container_dir_new(store, o->upper, &d);
+	r = container_dir_new(store, o->upper, NULL, &d);
 	if (r < 0)
 		return r;
 	image_container_hostname(o, d->id, hostname);
@@ -41,7 +41,9 @@ static int run(const struct run_options *o, int *ret_status)
 	if (r == 0 && plain)
 		c.rootfs = strdup(o->ensure.image);
 	if (r == 0)
-		r = container_start(&c, 10000, &k);
+		r = container_start(&c, NULL, &k);
+	if (r == 0)
+		r = container_go(k, 10000);
 	if (r == 0) {
 		container_executed(k, &left_fd);
 		r = container_wait(k, ret_status);
