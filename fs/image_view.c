@@ -41,6 +41,7 @@ void image_view_layer_close(struct image_view_layer **layer)
 	if (!l || atomic_fetch_sub(&l->references, 1) != 1)
 		return;
 	layer_store_free(&l->store);
+	free(l->refused);
 	free(l);
 }
 

@@ -27,6 +27,7 @@ struct image_view_layer {
 	uint32_t number;
 	struct layer_store *store;
 	_Atomic int64_t missed; /* clock_ms() of the last read whose bytes were missing; 0: none lately */
+	_Atomic uint8_t *_Atomic refused; /* readahead's marks; NULL: none yet */
 };
 
 struct image_view {

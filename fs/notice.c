@@ -18,6 +18,7 @@
 #include "base/report.h"
 #include "base/thread.h"
 #include "fs/node.h"
+#include "fs/readahead.h"
 
 struct notices {
 	struct image_views *views;
@@ -153,6 +154,7 @@ static void *give(void *argument)
 		break;
 	case LAYER_EVICTED:
 		r = drop_layer(n, layer_store_index(n->layer->store));
+		readahead_forget(n->layer);
 		break;
 	}
 	if (r < 0 && r != -ENOENT && r != -ENOTDIR)

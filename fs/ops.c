@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/report.h"
 #include "fs/listing.h"
+#include "fs/readahead.h"
 
 struct ops {
 	struct places *places;
@@ -198,8 +199,8 @@ static void op_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t of
 	_cleanup_(place_close) struct place p;
 	struct ops *o = of(request);
 	int r = place_open(o->places, nodeid, &p);
+	bool readahead = readahead_is(fi, size);
 
-	(void)fi;
 	if (r == 0 && (p.node.kind != NODE_FILE || !S_ISREG(p.inode.mode)))
 		r = p.node.kind == NODE_FILE ? -EINVAL : -EISDIR;
 	if (r < 0) {
@@ -212,6 +213,10 @@ static void op_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t of
 	}
 	if (size > p.inode.size - (uint64_t)off)
 		size = p.inode.size - (uint64_t)off;
+	if (readahead && reader_refuses(o->reader, p.layer, p.inode.data_off + (uint64_t)off, size)) {
+		fuse_reply_err(request, EIO);
+		return;
+	}
 	number_table_touch(o->places->numbers, p.layer->number, p.inode.data_off + (uint64_t)off);
 	reader_read(o->reader, request, TAKE(p.layer), p.inode.data_off, p.inode.data_off + (uint64_t)off, size);
 }
@@ -329,7 +334,7 @@ static void op_init(void *data, struct fuse_conn_info *c)
 				 FUSE_CAP_READDIRPLUS | FUSE_CAP_EXPORT_SUPPORT);
 	/* KERNEL.md A and K: parked reads never stall others, and nobody waits for far neighbours. */
 	c->max_background = c->congestion_threshold = 192;
-	c->max_readahead = 16384;
+	c->max_readahead = READAHEAD_MAX;
 	c->max_write = READER_SIZE_MAX; /* libfuse makes max_pages of it */
 }
 

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/report.h"
+#include "fs/readahead.h"
 
 #define ASK_AGAIN_MS 5000 /* packets may be lost with a process; each only means "look again" */
 #define TOUCHED_SLOTS 4096u
@@ -37,6 +38,7 @@ struct parked {
 struct reader {
 	int need_fd, event_fd;
 	atomic_uint *n_parked;
+	bool first;
 	atomic_int record_fd; /* -1: none yet */
 	atomic_bool recording;
 	atomic_bool ending;
@@ -48,7 +50,7 @@ struct reader {
 	_Atomic uint64_t told[TOUCHED_SLOTS]; /* what NEED_TOUCHED was sent for; one of two that share a slot is sent again */
 };
 
-int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret)
+int reader_new(int need_fd, atomic_uint *n_parked, bool first, struct reader **ret)
 {
 	struct reader *r = calloc(1, sizeof(*r));
 
@@ -57,6 +59,7 @@ int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret)
 	r->need_fd = need_fd;
 	r->record_fd = -1;
 	r->n_parked = n_parked;
+	r->first = first;
 	atomic_store(n_parked, 0); /* what a dead server had counted */
 	pthread_mutex_init(&r->lock, NULL);
 	r->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -232,6 +235,13 @@ void reader_forget_touched(struct reader *r)
 {
 	for (size_t i = 0; i < TOUCHED_SLOTS; i++)
 		atomic_store_explicit(&r->told[i], 0, memory_order_relaxed);
+}
+
+bool reader_refuses(struct reader *r, struct image_view_layer *layer, uint64_t off, size_t size)
+{
+	if (!r->first || (!atomic_load(&r->recording) && layer_store_present(layer->store, off, size)))
+		return false;
+	return readahead_refuse(layer, off, size);
 }
 
 void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t file_off, uint64_t off, size_t size)

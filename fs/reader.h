@@ -13,6 +13,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +27,13 @@
 
 struct reader;
 
-int reader_new(int need_fd, atomic_uint *n_parked, struct reader **ret);
+/* `first`: the mount has had no server before: what that had refused would not be known. */
+int reader_new(int need_fd, atomic_uint *n_parked, bool first, struct reader **ret);
 void reader_free(struct reader **r);
+
+/* A READ that may be readahead (readahead_is()) and is to be refused: not all of it is here, or what programs touch is
+ * being noted, and that is not what the kernel guesses. */
+bool reader_refuses(struct reader *r, struct image_view_layer *layer, uint64_t off, size_t size);
 
 /* The range lies inside the layer file or the answer is EIO. `file_off`: where its file begins. */
 void reader_read(struct reader *r, fuse_req_t request, struct image_view_layer *layer, uint64_t file_off, uint64_t off,

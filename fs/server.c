@@ -162,7 +162,8 @@ int server_run(const struct server_setup *setup)
 	if (r == 0)
 		r = dir_cache_new(&s.dirs);
 	if (r == 0)
-		r = reader_new(setup->need_fd, &setup->control->parked_reads, &s.reader);
+		r = reader_new(setup->need_fd, &setup->control->parked_reads,
+			       atomic_load(&setup->control->init_size) == 0, &s.reader);
 	if (r == 0)
 		r = place_new(setup->numbers, s.views, s.dirs, &s.places);
 	if (r == 0)

@@ -35,6 +35,32 @@ else:
 print("read", flush=True)
 """
 
+# Reads a file in the way that is named, and says its sha256: each asks the kernel for its pages in another way.
+WAYS = {
+    "read": "while b := os.read(fd, 5000): out(b)",
+    "read of much": "while b := os.read(fd, 1 << 20): out(b)",
+    "backwards": "[parts.insert(0, os.pread(fd, 9000, at)) for at in range(size // 9000 * 9000, -1, -9000)]",
+    "mmap": "out(mmap.mmap(fd, 0, prot=mmap.PROT_READ)[:])",
+    "mmap, page by page": "m = mmap.mmap(fd, 0, prot=mmap.PROT_READ); [m[at] for at in range(size - 1, 0, -12288)]; out(m[:])",
+    "willneed": "m = mmap.mmap(fd, 0, prot=mmap.PROT_READ); m.madvise(mmap.MADV_WILLNEED); out(m[:])",
+    "populate": "m = mmap.mmap(fd, 0, mmap.MAP_SHARED | 0x8000, mmap.PROT_READ); out(m[:])",
+    "fadvise": "os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED); out(os.read(fd, size))",
+    "random": "os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM); out(os.read(fd, size))",
+    "sendfile": "while os.sendfile(to.fileno(), fd, None, 1 << 20): pass",
+    "splice": "r, w = os.pipe()\nwhile n := os.splice(fd, w, 65536): out(os.read(r, n))",
+    "direct": "fd = os.open(path, os.O_RDONLY | os.O_DIRECT); b = mmap.mmap(-1, 12288)\n"
+              "while n := os.readv(fd, [b]): out(b[:n])",
+}
+READ_SO = """
+import hashlib, mmap, os, sys, tempfile
+path, how = sys.argv[1:]
+fd, to, parts = os.open(path, os.O_RDONLY), tempfile.TemporaryFile(), []
+size, out = os.fstat(fd).st_size, parts.append
+exec(how)
+to.seek(0)
+print(hashlib.sha256(to.read() + b"".join(parts)).hexdigest())
+"""
+
 
 class LazyCase(Case):
     """An image of an uncompressed layer with 20 files of 2 MiB and some, behind a proxy."""
@@ -121,6 +147,19 @@ class Ranges(LazyCase):
     def test_only_what_is_read(self):
         self.run_ok("run", self.image, "sh", "-c", "head -c 10 /data/07 >/dev/null")
         self.assertLessEqual(sum(r.sent for r in self.ranges()), 3 * MIB)
+
+    def test_refused_readahead_is_no_error(self):
+        """Readahead of which not all is here is refused; whatever way a program reads in, it never hears of it."""
+        at = self.mount()
+        self.proxy.rule = lambda r: {"delay": 0.01} if r.range else None
+        for name, (way, how) in zip(self.files, WAYS.items()):
+            with self.subTest(way):
+                p = subprocess.run(self.view("/usr/bin/python3", "-c", READ_SO, f"{at}/data/{name}", how),
+                                   stdout=subprocess.PIPE, env=self.lab.environ, timeout=DEADLINE)
+                self.assertEqual(p.stdout.decode().strip(), self.sums[name])
+        name = list(self.files)[len(WAYS)]
+        out = self.run_ok("run", self.image, "sh", "-c", f"echo more >>/data/{name}; sha256sum /data/{name}").stdout
+        self.assertEqual(out.split()[0], hashlib.sha256(self.files[name] + b"more\n").hexdigest(), "copied up")
 
     def test_many_readers_of_one_span(self):
         self.proxy.rule = lambda r: {"delay": 0.3} if r.range else None
