@@ -50,7 +50,27 @@ static void sink_take(struct sink *s, size_t n)
 		s->made += n;
 }
 
-static int set_window(struct inflate_state *state, const struct span *span, const uint8_t *packed_window,
+/* The window's used bytes, in order, go to where they are used. Each has its place, and each place its byte. */
+static int scatter(const struct span *span, const uint8_t *packed, size_t n, uint8_t bytes[static SPAN_BEFORE_MAX])
+{
+	uint8_t used[SPAN_BEFORE_MAX] = {0}, whole[SPAN_BEFORE_MAX] = {0};
+	size_t next = 0;
+	int r = span_decode_used(span, packed, used);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < SPAN_BEFORE_MAX; i++) {
+		if (!used[i])
+			continue;
+		if (next == n)
+			return -EBADMSG;
+		whole[i] = bytes[next++];
+	}
+	memcpy(bytes, whole, sizeof(whole));
+	return next == n ? 0 : -EBADMSG;
+}
+
+static int set_window(struct inflate_state *state, const struct span *span, const uint8_t *packed, const uint8_t *packed_window,
 		      const struct span_before *before)
 {
 	uint8_t bytes[SPAN_BEFORE_MAX];
@@ -63,6 +83,13 @@ static int set_window(struct inflate_state *state, const struct span *span, cons
 		memcpy(bytes, before->bytes, n);
 	} else {
 		n = ZSTD_decompress(bytes, sizeof(bytes), packed_window, span->window_size);
+	}
+	if (!before && span->window_is == SPAN_WINDOW_USED && !ZSTD_isError(n)) {
+		int r = scatter(span, packed, n, bytes);
+
+		if (r < 0)
+			return r;
+		n = sizeof(bytes);
 	}
 	if (ZSTD_isError(n) || isal_inflate_set_dict(state, bytes, (uint32_t)n) != COMP_OK)
 		return -EBADMSG;
@@ -86,7 +113,7 @@ static int run_checkpoint(const struct span *span, const uint8_t *packed, const 
 		state->read_in = packed[0] >> span->bits;
 		state->read_in_length = 8 - span->bits;
 	}
-	r = set_window(state, span, window, before);
+	r = set_window(state, span, packed, window, before);
 	if (r < 0)
 		return r;
 	state->next_in = (uint8_t *)(uintptr_t)packed + first; /* never written to */
@@ -196,6 +223,41 @@ int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *w
 int span_decode_behind(const struct span *span, const uint8_t *packed, const struct span_before *before, uint8_t *plain)
 {
 	return decode(span, packed, NULL, before, plain);
+}
+
+/* Three windows made up so that what comes out tells where in the window it came from: an output byte that differs
+ * between the first and the third is from position first | second << 8. A distance is at most 32 KiB, so only so
+ * many bytes can refer to the window themselves, and what refers to those refers to nothing new. */
+int span_decode_used(const struct span *span, const uint8_t *packed, uint8_t used[static SPAN_BEFORE_MAX])
+{
+	_cleanup_(fd_free_memory) uint8_t *out = calloc(3, SPAN_BEFORE_MAX);
+	_cleanup_(fd_free_memory) struct span_before *before = malloc(sizeof(*before));
+	struct span probe = *span;
+
+	if (!out || !before)
+		return -ENOMEM;
+	before->size = SPAN_BEFORE_MAX;
+	probe.window_size = 1; /* there is one */
+	probe.skip = 0;
+	probe.size = span->skip + span->size < SPAN_BEFORE_MAX ? span->skip + span->size : SPAN_BEFORE_MAX;
+	probe.digest_of = SPAN_DIGEST_PLAIN;
+	for (int pass = 0; pass < 3; pass++) {
+		int r;
+
+		for (size_t i = 0; i < SPAN_BEFORE_MAX; i++)
+			before->bytes[i] = (uint8_t)(pass == 0 ? i : pass == 1 ? i >> 8 : ~i);
+		r = span_decode_behind(&probe, packed, before, out + pass * SPAN_BEFORE_MAX);
+		if (r < 0)
+			return r;
+	}
+	memset(used, 0, SPAN_BEFORE_MAX);
+	for (size_t i = 0; i < probe.size; i++) {
+		size_t at = (size_t)out[i] | (size_t)out[SPAN_BEFORE_MAX + i] << 8;
+
+		if (out[i] != out[2 * SPAN_BEFORE_MAX + i] && at < SPAN_BEFORE_MAX)
+			used[at] = 1;
+	}
+	return 0;
 }
 
 bool span_decode_verify(const struct span *span, const uint8_t *packed, const uint8_t *plain)

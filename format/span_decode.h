@@ -26,5 +26,8 @@ struct span_before {
 };
 int span_decode_behind(const struct span *span, const uint8_t *packed, const struct span_before *before, uint8_t *plain);
 
+/* Which bytes of the 32 KiB before its checkpoint a SPAN_GZIP refers to: 1 in used[] for each that is, else 0. */
+int span_decode_used(const struct span *span, const uint8_t *packed, uint8_t used[static SPAN_BEFORE_MAX]);
+
 /* Whether the digest is right, of packed or of plain bytes, whichever the span says. */
 bool span_decode_verify(const struct span *span, const uint8_t *packed, const uint8_t *plain);

@@ -94,64 +94,29 @@ int span_maker_new(enum decoder_kind kind, struct span_maker **ret)
 	return 0;
 }
 
-/* Three windows made up so that what comes out tells where in the window it came from: an output byte that differs
- * between the first and the third is from position first | second << 8. A distance is at most 32 KiB, so only so
- * many bytes can refer to the window themselves, and what refers to those refers to nothing new. */
-static int find_used(const struct span *span, const uint8_t *packed, size_t window_size, uint8_t *used)
-{
-	_cleanup_(fd_free_memory) uint8_t *out = malloc(3 * WINDOW);
-	_cleanup_(bytes_free) struct bytes frame = {0};
-	struct span probe = *span;
-	uint8_t window[WINDOW];
-	int r;
-
-	if (!out)
-		return -ENOMEM;
-	probe.skip = 0;
-	probe.size = span->skip + span->size < WINDOW ? span->skip + span->size : WINDOW;
-	for (int pass = 0; pass < 3; pass++) {
-		for (size_t i = 0; i < window_size; i++)
-			window[i] = (uint8_t)(pass == 0 ? i : pass == 1 ? i >> 8 : ~i);
-		r = bytes_reserve(&frame, ZSTD_compressBound(window_size));
-		if (r < 0)
-			return r;
-		frame.size = ZSTD_compress(frame.data, ZSTD_compressBound(window_size), window, window_size, 1);
-		probe.window_size = (uint32_t)frame.size;
-		r = span_decode(&probe, packed, frame.data, out + pass * WINDOW);
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < probe.size; i++) {
-		size_t at = (size_t)out[i] | (size_t)out[WINDOW + i] << 8;
-
-		if (out[i] != out[2 * WINDOW + i] && at < window_size)
-			used[at] = 1;
-	}
-	return 0;
-}
-
 /* Stores what of the edge's window the span needs. */
 static int add_window(struct span_maker *m, struct span *span, const uint8_t *packed)
 {
-	uint8_t used[WINDOW] = {0}, window[WINDOW];
-	size_t n = m->edge.window_size, bound = ZSTD_compressBound(n);
-	bool any = false;
+	const size_t before = WINDOW - m->edge.window_size; /* of the blob's first bytes there are fewer */
+	uint8_t used[WINDOW], window[WINDOW];
+	size_t n = 0, bound;
 	int r;
 
-	if (span->kind != SPAN_GZIP || n == 0)
+	if (span->kind != SPAN_GZIP || m->edge.window_size == 0)
 		return 0;
-	r = find_used(span, packed, n, used);
+	r = span_decode_used(span, packed, used);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < n; i++) {
-		window[i] = used[i] ? m->edge.window[i] : 0;
-		any |= used[i];
-	}
-	if (!any)
+	for (size_t i = before; i < WINDOW; i++)
+		if (used[i])
+			window[n++] = m->edge.window[i - before];
+	if (n == 0)
 		return 0;
+	bound = ZSTD_compressBound(n);
 	r = bytes_reserve(&m->windows, bound);
 	if (r < 0)
 		return r;
+	span->window_is = SPAN_WINDOW_USED;
 	span->window_off = m->windows.size;
 	span->window_size = (uint32_t)ZSTD_compress(m->windows.data + m->windows.size, bound, window, n, WINDOW_LEVEL);
 	m->windows.size += span->window_size;

@@ -1,9 +1,9 @@
 /* span_maker: cuts a gzip or zstd blob, as it passes by, into spans that can be decoded by themselves.
  *
- * A gzip span begins at a checkpoint: a deflate block's edge, or a member's. Its window (the 32 KiB before it) keeps
- * only the bytes that the span refers to, the others are zero, and is stored as one zstd frame; all windows lie one
- * behind the other. A zstd span begins with a frame. Spans are cut at page edges: decoding begins at or before them,
- * and what precedes is dropped.
+ * A gzip span begins at a checkpoint: a deflate block's edge, or a member's. Of its window (the 32 KiB before it) only
+ * the bytes that the span refers to are stored, as one zstd frame (SPAN_WINDOW_USED); all windows lie one behind the
+ * other. A zstd span begins with a frame. Spans are cut at page edges: decoding begins at or before them, and what
+ * precedes is dropped.
  *
  * Ownership  span_maker_new() hands over; span_maker_free() ends it.
  * Units      Bytes; spans are about SPAN_MAKER_SIZE plain bytes.
@@ -22,7 +22,7 @@
 #include "format/decoder.h"
 #include "format/span_table.h"
 
-#define SPAN_MAKER_SIZE (256u << 10)
+#define SPAN_MAKER_SIZE (160u << 10)
 
 struct span_maker;
 

@@ -1,7 +1,7 @@
 /* A span table is checked as a whole when it is loaded; then spans are found by binary search in its bytes.
  *
  * Byte layout, little-endian:
- *     8  magic "lrspans2"
+ *     8  magic "lrspans3"; "lrspans2": all windows are SPAN_WINDOW_WHOLE
  *     8  number of spans
  *     8  1: a foreign table, whose spans may lie anywhere, with gaps; 0: they go, each but the last to a
  *        multiple of 4096, from 0 to the end of the layer file without a gap
@@ -17,7 +17,7 @@
  *           1  kind         enum span_kind
  *           1  bits
  *           1  digest_of    enum span_digest
- *           1  zero
+ *           1  window_is    enum span_window
  *          32  sha256
  */
 #include "format/span_table.h"
@@ -32,7 +32,8 @@
 #include "base/fd.h"
 #include "base/limits.h"
 
-#define MAGIC "lrspans2"
+#define MAGIC "lrspans3"
+#define MAGIC_WHOLE "lrspans2"
 #define SPAN_ALIGN 4096u
 
 struct disk_header {
@@ -54,7 +55,7 @@ struct disk_span {
 	uint8_t kind;
 	uint8_t bits;
 	uint8_t digest_of;
-	uint8_t zero;
+	uint8_t window_is;
 	uint8_t sha256[32];
 } __attribute__((packed));
 static_assert(sizeof(struct disk_span) == 88, "span of a span table");
@@ -62,16 +63,17 @@ static_assert(sizeof(struct disk_span) == 88, "span of a span table");
 struct span_table {
 	const uint8_t *spans;
 	size_t n;
-	bool foreign;
+	bool foreign, whole_windows;
 	uint64_t plain_size, layer_file_size;
 };
 
 static bool checkpoint_is_right(const struct span *s)
 {
 	if (s->kind != SPAN_GZIP)
-		return s->bits == 0 && s->window_off == 0 && s->window_size == 0;
+		return s->bits == 0 && s->window_off == 0 && s->window_size == 0 && s->window_is == SPAN_WINDOW_WHOLE;
 	return s->bits < 8 && s->window_size <= LIMIT_WINDOW_SIZE && s->window_off <= LIMIT_BLOB_SIZE &&
-	       (s->window_size || s->window_off == 0);
+	       s->window_is <= SPAN_WINDOW_USED &&
+	       (s->window_size || (s->window_off == 0 && s->window_is == SPAN_WINDOW_WHOLE));
 }
 
 /* Whether the packed range makes sense for the kind, and stays inside what a blob can be. */
@@ -112,13 +114,15 @@ int span_table_load(const void *data, size_t size, uint64_t layer_file_size, str
 	_cleanup_(span_table_free) struct span_table *t = NULL;
 	struct disk_header header;
 	uint64_t off = 0;
+	bool whole;
 
 	if (layer_file_size > LIMIT_LAYER_FILE_SIZE)
 		return -EFBIG;
 	if (size < sizeof(header))
 		return -EBADMSG;
 	memcpy(&header, data, sizeof(header));
-	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0 ||
+	whole = memcmp(header.magic, MAGIC_WHOLE, sizeof(header.magic)) == 0;
+	if ((!whole && memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0) ||
 	    le64toh(header.n) != (size - sizeof(header)) / sizeof(struct disk_span) ||
 	    (size - sizeof(header)) % sizeof(struct disk_span) || le64toh(header.foreign) > 1 ||
 	    le64toh(header.plain_size) > layer_file_size || (header.foreign && header.plain_size))
@@ -129,6 +133,7 @@ int span_table_load(const void *data, size_t size, uint64_t layer_file_size, str
 	t->spans = (const uint8_t *)data + sizeof(header);
 	t->n = le64toh(header.n);
 	t->foreign = header.foreign;
+	t->whole_windows = whole;
 	t->plain_size = le64toh(header.plain_size);
 	t->layer_file_size = layer_file_size;
 	for (size_t i = 0; i < t->n; i++) {
@@ -187,6 +192,7 @@ void span_table_get(const struct span_table *t, size_t i, struct span *ret)
 		.bits = d.bits,
 		.window_off = le64toh(d.window_off),
 		.window_size = le32toh(d.window_size),
+		.window_is = t->whole_windows ? SPAN_WINDOW_WHOLE : d.window_is,
 		.digest_of = d.digest_of,
 		.digest.algorithm = DIGEST_SHA256,
 	};
@@ -227,6 +233,7 @@ int span_table_add(struct span_table_builder *b, const struct span *span)
 		.kind = (uint8_t)span->kind,
 		.bits = span->bits,
 		.digest_of = (uint8_t)span->digest_of,
+		.window_is = (uint8_t)span->window_is,
 	};
 	int r;
 

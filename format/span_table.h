@@ -38,6 +38,12 @@ enum span_digest {
 	SPAN_DIGEST_PACKED_LAST = 2, /* the same, of a layer's last span: behind its plain bytes may come the tar's padding */
 };
 
+/* What a checkpoint's window is stored as. */
+enum span_window {
+	SPAN_WINDOW_WHOLE = 0, /* all 32 KiB, zeros where the span refers to nothing */
+	SPAN_WINDOW_USED = 1,  /* only the bytes that it refers to: decoding it tells which those are */
+};
+
 struct span {
 	uint64_t off; /* in the layer file, a multiple of 4096 unless the table is a foreign one */
 	uint64_t size;
@@ -48,6 +54,7 @@ struct span {
 	uint8_t bits; /* SPAN_GZIP: of the first packed byte that belong to what is before, 0 to 7 */
 	uint64_t window_off;  /* SPAN_GZIP: where the checkpoint's window, one zstd frame, lies in the windows */
 	uint32_t window_size; /* 0: the checkpoint needs none */
+	enum span_window window_is; /* SPAN_GZIP */
 	enum span_digest digest_of;
 	struct digest digest; /* sha256 */
 };

@@ -1,4 +1,5 @@
-/* Decodes one span: kind, bits, skip, size, size of the window; then the window, then the packed bytes. */
+/* Decodes one span: kind, bits and what its window is, skip, size, size of the window; then the window, then the packed bytes. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char text[REPORT_TEXT_SIZE];
 	uint16_t skip, window;
 	uint8_t *packed, *plain;
+	bool used;
 
 	if (size < 8)
 		return 0;
@@ -20,12 +22,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(&window, data + 4, 2);
 	s.kind = data[0] & 0x40 ? SPAN_STORED : SPAN_GZIP + data[0] % 3;
 	s.digest_of = data[0] >> 7 ? SPAN_DIGEST_PACKED + (data[0] >> 6 & 1) : SPAN_DIGEST_PLAIN;
+	used = data[1] & 8;
 	s.bits = s.kind == SPAN_GZIP ? data[1] % 8 : 0;
 	s.skip = skip;
 	s.size = (uint64_t)(data[6] + 1) << 8;
 	data += 7;
 	size -= 7;
 	s.window_size = s.kind == SPAN_GZIP ? (window < size ? window : (uint32_t)size - 1) : 0;
+	s.window_is = s.window_size && used ? SPAN_WINDOW_USED : SPAN_WINDOW_WHOLE;
 	s.packed_size = size - s.window_size;
 	if (s.kind == SPAN_STORED) { /* as span_table has it */
 		s.size = (s.packed_size + 4095) / 4096 * 4096;

@@ -70,7 +70,7 @@ static void keeps_every_field(void **state)
 		{.off = 512, .size = 3000, .kind = SPAN_GZIP_MEMBER, .packed_size = 900, .digest_of = SPAN_DIGEST_PACKED},
 		{.off = 4096, .size = 10, .kind = SPAN_ZSTD, .packed_off = 900, .packed_size = 30, .skip = 7},
 		{.off = 5000, .size = 50000, .kind = SPAN_GZIP, .packed_off = 930, .packed_size = 40, .skip = 9,
-		 .bits = 7, .window_off = 12, .window_size = 34},
+		 .bits = 7, .window_off = 12, .window_size = 34, .window_is = SPAN_WINDOW_USED},
 		{.off = 55000, .size = 100, .kind = SPAN_PASSING},
 	};
 	struct span out;
@@ -98,6 +98,7 @@ static void keeps_every_field(void **state)
 		assert_int_equal(out.bits, in[i].bits);
 		assert_int_equal(out.window_off, in[i].window_off);
 		assert_int_equal(out.window_size, in[i].window_size);
+		assert_int_equal(out.window_is, in[i].window_is);
 		assert_int_equal(out.digest_of, in[i].digest_of);
 	}
 	/* What lies in no span is followed by the next one. */
@@ -106,6 +107,25 @@ static void keeps_every_field(void **state)
 	assert_int_equal(span_table_at(t, 3512, &i), 0);
 	assert_int_equal(i, 1);
 	assert_int_equal(span_table_at(t, 55100, &i), -ENODATA);
+}
+
+/* Artifacts and stores of the version before say nothing of windows: they are whole. */
+static void reads_the_version_before(void **state)
+{
+	_cleanup_(span_table_builder_free) struct span_table_builder builder = {0};
+	_cleanup_(span_table_free) struct span_table *t = NULL;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct span s = {.size = 4096, .kind = SPAN_GZIP, .packed_size = 40, .window_size = 34, .window_is = SPAN_WINDOW_USED};
+
+	(void)state;
+	s.digest.algorithm = DIGEST_SHA256;
+	assert_int_equal(span_table_add(&builder, &s), 0);
+	assert_int_equal(span_table_finish(&builder, &b), 0);
+	memcpy(b.data, "lrspans2", 8);
+	assert_int_equal(span_table_load(b.data, b.size, 4096, &t), 0);
+	span_table_get(t, 0, &s);
+	assert_int_equal(s.window_size, 34);
+	assert_int_equal(s.window_is, SPAN_WINDOW_WHOLE);
 }
 
 static void an_empty_layer_has_an_empty_table(void **state)
@@ -142,6 +162,7 @@ static void refuses_hostile_tables(void **state)
 		{32 + 52, 1, {6}},			 /* of what passes by, but with a range of its own */
 		{32 + 52, 1, {7}},			 /* no such kind */
 		{32 + 53, 1, {1}},			 /* bits without a checkpoint */
+		{32 + 55, 1, {1}},			 /* what a window is, without one */
 		{32 + 54, 1, {3}},
 		{32 + 32, 8, {1}},			 /* skips in what is stored */
 		{16, 1, {2}},
@@ -190,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_the_span_of_each_byte),
 		cmocka_unit_test(keeps_every_field),
+		cmocka_unit_test(reads_the_version_before),
 		cmocka_unit_test(an_empty_layer_has_an_empty_table),
 		cmocka_unit_test(refuses_hostile_tables),
 		cmocka_unit_test(a_span_that_passes_by_is_a_mebibyte_at_most),
