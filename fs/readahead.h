@@ -23,9 +23,7 @@
 
 #include "fs/image_view.h"
 
-#define READAHEAD_MAX                                                                              \
-	16384u /* what INIT asks for; a cached READ of more is what a program asks for by itself   \
-		*/
+#define READAHEAD_MAX 16384u /* what INIT asks for; a cached READ of more is what a program asks for by itself */
 
 /* A READ of `size` bytes, as the kernel sent it, through the page cache: it may be a guess. */
 bool readahead_is(const struct fuse_file_info *fi, size_t size);
