@@ -54,8 +54,7 @@ struct own {
 	struct spare_image promised; /* of the stage; no key: there was none */
 };
 
-/* What lies only in memory is not freed: the process ends, and to write into pages that the remover
- * shares copies them. */
+/* What lies only in memory is not freed: the process ends, and to write into pages that the remover shares copies them. */
 struct run {
 	const struct run_options *o;
 	struct store *s;
@@ -120,9 +119,8 @@ static int make_config(struct run *r, const struct spare_image *from)
 	if (r->o->seccomp_profile || r->o->cap_add.n_texts || r->o->cap_drop.n_texts)
 		seccomp_fd = open_seccomp_cache(r->s->store_path);
 	config_init(&r->config);
-	return image_container_build(
-		&r->config, r->o, image,
-		&(struct image_container_place){r->own.dir, lowers, r->own.file_trees, seccomp_fd});
+	return image_container_build(&r->config, r->o, image,
+				     &(struct image_container_place){r->own.dir, lowers, r->own.file_trees, seccomp_fd});
 }
 
 /* Its init makes what it needs and waits. */
@@ -136,8 +134,7 @@ static int make_container(struct run *r, const struct spare_image *image)
 	return err < 0 ? err : container_start(&r->config, stage, &r->k);
 }
 
-/* By what the stage promises, while the server still looks. What fails here is said when it fails
- * again. */
+/* By what the stage promises, while the server still looks. What fails here is said when it fails again. */
 static void make_early(struct run *r)
 {
 	char text[REPORT_TEXT_SIZE];

@@ -24,7 +24,12 @@ static int read_image(int dir_fd, struct spare_image *ret)
 {
 	_cleanup_(fd_close) int fd = openat(dir_fd, SPARE_FACTS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-	return fd < 0 ? -errno : fd_pread_full(fd, ret, sizeof(*ret), SPARE_ID_SIZE);
+	int r = fd < 0 ? -errno : fd_pread_full(fd, ret, sizeof(*ret), SPARE_ID_SIZE);
+
+	/* It becomes a path, before the server has said that the image has this key. */
+	if (r == 0 && (ret->key[IMAGE_KEY_SIZE - 1] || strspn(ret->key, "0123456789abcdef") != IMAGE_KEY_SIZE - 1))
+		return -EBADMSG;
+	return r;
 }
 
 /* By its process, which need not wake up for that. That it is the keeper's we know when it still lives afterwards. */

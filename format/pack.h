@@ -19,7 +19,7 @@
 #include "base/digest.h"
 
 #define PACK_PAGE 4096u
-#define PACK_FRAME_SIZE (2u << 20) /* plain bytes of one frame, at most; half of it packs 3 % worse */
+#define PACK_FRAME_SIZE (2u << 20) /* plain bytes of one frame, at most; half of it packs 2 % worse */
 #define PACK_FRAME_PACKED_MAX (PACK_FRAME_SIZE + (4u << 10))
 #define PACK_HEAD_MAX (64u << 20)
 

@@ -38,7 +38,7 @@ struct parked {
 struct reader {
 	int need_fd, event_fd;
 	atomic_uint *n_parked;
-	bool first;
+	bool first; /* of the mount: all that was refused is marked */
 	atomic_int record_fd; /* -1: none yet */
 	atomic_bool recording;
 	atomic_bool ending;
