@@ -71,11 +71,11 @@ int sync_receive(int fd, struct sync_packet *ret, int *ret_fd)
 
 	memset(ret, 0, sizeof(*ret));
 	*ret_fd = -1;
-	do
+	do /* who ends with our go unread resets, once, and before what was said is read */
 		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
+		return -errno;
 	if (n == 0)
 		return 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
