@@ -16,6 +16,7 @@
 #include "fetch/layer_files.h"
 #include "fetch/mentions.h"
 #include "fetch/span_unit.h"
+#include "format/elf.h"
 
 #define TOUCHES 1024u	      /* that wait for the thread; more are dropped */
 #define KEEP_SECONDS 20	      /* the tables, after the last touch */
@@ -24,10 +25,10 @@
 #define PROGRAM_MAX (8u << 20)	 /* a program is read as a whole, once its beginning was, */
 #define LIBRARY_SMALL (1u << 20) /* a library too, */
 #define LIBRARY_LARGE (5u << 20) /* or when so many parts of it were touched */
-#define LIBRARY_PARTS 5u
+#define LIBRARY_PARTS 3u
 #define GAP_PART (256u << 10)	 /* of a larger one follows what lies between two touched places, the farther from each
 				    other the more parts were touched, */
-#define GAP_PARTS 10u		 /* at most so many */
+#define GAP_SHARE 2u /* but no farther than this part of its segment */
 #define DIRECTORY_SMALL (1u << 20) /* all small files of a directory follow the first of them, */
 #define DIRECTORY_LARGE (6u << 20) /* or the third */
 #define DIRECTORY_FILES 3u
@@ -41,9 +42,11 @@
 #define UNREAD 64u
 #define UNREAD_MS 10000 /* how long its bytes are waited for, */
 #define UNREAD_AGAIN_MS 3 /* with a look so often */
-#define RUN_MIN 4u	      /* steps from one unit of spans to the next that make it a run, */
-#define REST_SPANS 8u	      /* of the rest of a layer that are asked for at once */
-#define RUN_AHEAD 16u	      /* which is kept as many units ahead as it is long, at most so many */
+#define RUN_MIN 4u	      /* steps from one unit of spans to the next that make it a run, when they are so many */
+#define RUN_BYTES (640u << 10) /* bytes, */
+#define RUN_STEP (64u << 10) /* with so much in between at most that nobody was heard to touch, */
+#define REST_SPANS 16u	      /* of the rest of a layer that are asked for at once */
+#define RUN_AHEAD 32u	      /* which is kept as many units ahead as it is long, at most so many */
 
 struct table { /* of a layer */
 	struct table *next;
@@ -56,6 +59,7 @@ struct table { /* of a layer */
 	size_t first, end; /* the unit that was touched last */
 	size_t asked_to;
 	unsigned int run;
+	uint64_t run_off; /* where it began */
 	unsigned int n_whole; /* directories */
 	size_t rest, n_rest; /* spans from here on, around the end, that are still to be asked for */
 };
@@ -126,15 +130,73 @@ static int spans_of(const struct span_table *spans, const struct layer_file *f, 
 	return 0;
 }
 
-static void ask_file(struct ahead *a, const struct table *t, struct layer_file *f)
+static bool read_head(const struct table *t, const struct layer_file *f, struct elf_head *ret)
 {
+	uint8_t data[ELF_HEAD_SIZE];
+
+	return (f->program || f->library) && f->size >= sizeof(data) &&
+	       layer_store_read(t->layer, data, sizeof(data), f->off) == 0 && elf_parse_head(data, sizeof(data), ret) == 0;
+}
+
+/* Of a program or library the segment that has the byte: code, constants and data each are touched in a way of their own,
+ * and what is only read when something is thrown, not at all. */
+static struct layer_file segment_of(const struct table *t, const struct layer_file *f, uint64_t off)
+{
+	struct elf_head h;
+
+	if (!read_head(t, f, &h))
+		return *f;
+	off -= f->off;
+	for (size_t i = 0; i < h.n_loads; i++) {
+		uint64_t from = h.loads[i].off, size = h.loads[i].size;
+
+		if (from > f->size || size > f->size - from || off < from || off - from >= size)
+			continue;
+		if (h.unwind.size && h.unwind.off >= from && h.unwind.off < from + size)
+			size = h.unwind.off - from;
+		return (struct layer_file){.off = f->off + from, .size = off - from < size ? size : 0};
+	}
+	return *f;
+}
+
+static void ask_range(struct ahead *a, const struct table *t, uint64_t off, uint64_t size)
+{
+	const struct layer_file range = {.off = off, .size = size};
 	size_t first, end;
+
+	if (size > 0 && spans_of(layer_store_spans(t->layer), &range, &first, &end) == 0)
+		fill_ahead(a->fill, t->layer, t->number, first, end - first);
+}
+
+/* Bytes [from, to) of the file, those from `first` on first. */
+static void ask_part(struct ahead *a, const struct table *t, const struct layer_file *f, uint64_t from, uint64_t to, uint64_t first)
+{
+	if (first <= from || first >= to)
+		first = from;
+	ask_range(a, t, f->off + first, to - first);
+	ask_range(a, t, f->off + from, first - from);
+}
+
+/* `first`: the byte of the layer file that was touched. What is read only when something is thrown is not asked for. */
+static void ask_file_from(struct ahead *a, const struct table *t, struct layer_file *f, uint64_t first)
+{
+	struct elf_head h;
 
 	if (f->asked)
 		return;
 	f->asked = true;
-	if (spans_of(layer_store_spans(t->layer), f, &first, &end) == 0)
-		fill_ahead(a->fill, t->layer, t->number, first, end - first);
+	first -= f->off;
+	if (!read_head(t, f, &h) || h.unwind.size == 0 || h.unwind.off + h.unwind.size > f->size) {
+		ask_part(a, t, f, 0, f->size, first);
+		return;
+	}
+	ask_part(a, t, f, 0, h.unwind.off, first);
+	ask_part(a, t, f, h.unwind.off + h.unwind.size, f->size, first);
+}
+
+static void ask_file(struct ahead *a, const struct table *t, struct layer_file *f)
+{
+	ask_file_from(a, t, f, f->off);
 }
 
 /* Its small files. Those behind the touched one first: programs read on rather than back. */
@@ -152,11 +214,16 @@ static void ask_directory(struct ahead *a, const struct table *t, const struct l
 	}
 }
 
+static unsigned int n_parts(const struct layer_file *f)
+{
+	return (unsigned int)__builtin_popcount(f->parts);
+}
+
 static bool is_wanted_whole(const struct layer_file *f, uint64_t off)
 {
 	if (f->program)
 		return off == f->off && f->size <= PROGRAM_MAX;
-	return f->library && f->size <= (f->parts < LIBRARY_PARTS ? LIBRARY_SMALL : LIBRARY_LARGE);
+	return f->library && f->size <= (n_parts(f) < LIBRARY_PARTS ? LIBRARY_SMALL : LIBRARY_LARGE);
 }
 
 static bool is_followed(const struct layer_directory *d)
@@ -211,6 +278,7 @@ static void fill_gaps(struct ahead *a, struct table *t, const struct layer_file 
 {
 	const struct span_table *spans = layer_store_spans(t->layer);
 	struct gap gaps[GAP_KINDS];
+	struct layer_file where;
 	size_t first, end, at;
 	uint64_t reach = 0;
 
@@ -220,13 +288,24 @@ static void fill_gaps(struct ahead *a, struct table *t, const struct layer_file 
 	}
 	if (!t->marks || t->n_marks != span_table_count(spans))
 		return;
-	if (spans_of(spans, f, &first, &end) < 0 || span_table_at(spans, off, &at) < 0 || at < first || at >= end)
+	where = segment_of(t, f, off);
+	if (where.size == 0 || spans_of(spans, &where, &first, &end) < 0 || span_table_at(spans, off, &at) < 0 || at < first || at >= end)
 		return;
 	if (f->program || f->library)
-		reach = (f->parts < GAP_PARTS ? f->parts : GAP_PARTS) * GAP_PART;
+		reach = n_parts(f) * GAP_PART < where.size / GAP_SHARE ? n_parts(f) * GAP_PART : where.size / GAP_SHARE;
 	gaps_touch(t->marks, spans, at, first, end, reach, gaps);
 	for (size_t i = 0; i < GAP_KINDS; i++)
 		fill_ahead(a->fill, t->layer, t->number, gaps[i].first, gaps[i].n);
+}
+
+/* Of a file in P/D, a library name.so of P/D, of P or of another directory of P. */
+static bool is_library_mentioned(const struct table *t, uint32_t own, const struct layer_file *f, const struct mentions *m)
+{
+	const uint32_t parent = layer_files_directory(&t->files, own)->parent;
+
+	return f->library && f->size <= BESIDE_MAX &&
+	       (f->directory == own || f->directory == parent || layer_files_directory(&t->files, f->directory)->parent == parent) &&
+	       mentions_has(m, f->stem);
 }
 
 /* Of a file in P/D: P/D/name.*, all in P/name/D, all in P/D/name. */
@@ -250,7 +329,8 @@ static void follow_mentions(struct ahead *a, const struct table *t, const struct
 		struct layer_file *other = layer_files_at(&t->files, i);
 		bool beside = other->directory == f->directory && !other->library && other->size <= BESIDE_MAX;
 
-		if (layer_files_directory(&t->files, other->directory)->mentioned || (beside && mentions_has(m, other->stem)))
+		if (layer_files_directory(&t->files, other->directory)->mentioned || (beside && mentions_has(m, other->stem)) ||
+		    is_library_mentioned(t, f->directory, other, m))
 			ask_file(a, t, other);
 	}
 }
@@ -268,8 +348,7 @@ static void look_at_file(struct ahead *a, struct table *t, struct layer_file *f,
 	struct layer_directory *d = layer_files_directory(&t->files, f->directory);
 	bool first = d->n_touched == 0;
 
-	if (f->parts < UINT16_MAX)
-		f->parts++;
+	f->parts |= UINT32_C(1) << off / GAP_PART % 32;
 	if ((f->program || f->library) && off == f->off && !f->touched)
 		closure_begin(a->context, a->fill, t->number, f->off, f->size, f->library);
 	if (!f->touched)
@@ -278,7 +357,7 @@ static void look_at_file(struct ahead *a, struct table *t, struct layer_file *f,
 		note_whole(t, off);
 	f->touched = true;
 	if (is_wanted_whole(f, off))
-		ask_file(a, t, f);
+		ask_file_from(a, t, f, off);
 	else if (f->size > BESIDE_MAX && !f->asked)
 		fill_gaps(a, t, f, off);
 	if (f->size <= BESIDE_MAX && !d->asked && is_followed(d)) {
@@ -287,6 +366,18 @@ static void look_at_file(struct ahead *a, struct table *t, struct layer_file *f,
 	}
 	if (first)
 		look_at_children(a, t, f->directory);
+}
+
+/* Whether who has read all before span `end` and now reads `next` reads one after the other. */
+static bool reads_on(const struct span_table *t, size_t end, size_t next)
+{
+	struct span last, s;
+
+	if (next < end || end == 0 || end > span_table_count(t))
+		return false;
+	span_table_get(t, end - 1, &last);
+	span_table_get(t, next, &s);
+	return s.off - (last.off + last.size) <= RUN_STEP;
 }
 
 /* `large`: of a file whose own spans are looked at. Who reads on in it does not read on behind it. */
@@ -302,15 +393,16 @@ static void follow_run(struct ahead *a, struct table *t, bool large, uint64_t of
 	span_unit_of(spans, at, &u);
 	if (u.first == t->first)
 		return;
-	if (u.first != t->end) {
+	if (!reads_on(spans, t->end, u.first)) {
 		t->run = 0;
+		t->run_off = off;
 		t->asked_to = 0;
 	} else {
 		t->run++;
 	}
 	t->first = u.first;
 	t->end = u.first + u.n;
-	if (t->run < RUN_MIN || large)
+	if (t->run < RUN_MIN || off < t->run_off + RUN_BYTES || large)
 		return;
 	far = t->run < RUN_AHEAD ? t->run : RUN_AHEAD;
 	at = t->end;

@@ -23,7 +23,7 @@
 #define OPENED_MAX (1u << 20)  /* nor one of these of what is opened later: less of it is touched; */
 #define SMALL_MAX (512u << 10)
 #define BEGIN_SIZE (128u << 10) /* but its beginning */
-#define END_SIZE (512u << 10)	/* and its end, where it says what the linker reads and writes: */
+#define END_SIZE (192u << 10)	/* and its end, where it says what the linker reads and writes: */
 #define PARTS_MAX (16u << 20)	/* symbols and relocations, and data, each at most so much */
 #define CACHE_MAX (1u << 20) /* ld.so.cache */
 #define WAIT_MS 15000	     /* for bytes that are parsed */
@@ -123,6 +123,20 @@ static void ask_library(struct closure *l, const struct file *f)
 	ask(l, f->position, f->off + f->size - END_SIZE, END_SIZE);
 }
 
+/* All but what is read only when something is thrown. */
+static void ask_whole(struct closure *l, const struct file *f)
+{
+	uint8_t head[ELF_HEAD_SIZE];
+	struct elf_head h;
+
+	if (f->size < sizeof(head) || layer_store_read(l->layers[f->position], head, sizeof(head), f->off) < 0 ||
+	    elf_parse_head(head, sizeof(head), &h) < 0 || h.unwind.off + h.unwind.size > f->size)
+		h.unwind = (struct elf_range){0};
+	ask(l, f->position, f->off, h.unwind.size ? h.unwind.off : f->size);
+	if (h.unwind.size)
+		ask(l, f->position, f->off + h.unwind.off + h.unwind.size, f->size - h.unwind.off - h.unwind.size);
+}
+
 /* Of one that is not asked for as a whole, what the linker goes through from end to end. */
 static void ask_parts(struct closure *l, const struct file *f, const struct elf_head *h, const struct elf_dynamic *d)
 {
@@ -143,7 +157,8 @@ static void need(struct closure *l, const struct file *f, uint64_t off, uint64_t
 	fill_need(l->fill, &(struct need){.kind = NEED_PAGES,
 					  .number = l->numbers[f->position],
 					  .first_page = first,
-					  .n_pages = last - first + 1});
+					  .n_pages = last - first + 1},
+		  false);
 }
 
 /* Waits for the bytes, at most `size` of them, what the file has. What names further files is wanted before what those
@@ -387,7 +402,7 @@ static void *run(void *argument)
 		/* Their code, once all that names further ones was asked for. */
 		for (size_t i = 0; i < l->n_files; i++)
 			if (l->files[i].size <= (i == 0 && l->command ? PROGRAM_MAX : l->whole_max))
-				ask(l, l->files[i].position, l->files[i].off, l->files[i].size);
+				ask_whole(l, &l->files[i]);
 	}
 	closure_free(l);
 	atomic_fetch_sub(&n_running, 1);

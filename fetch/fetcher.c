@@ -132,7 +132,7 @@ static void read_need(struct fetcher *f)
 	if (size != sizeof(n))
 		return;
 	if (n.kind == NEED_PAGES && !lazy_pack_hold(f->context->packs, &n))
-		fill_need(f->fill, &n);
+		fill_need(f->fill, &n, !lazy_pack_fills(f->context->packs, n.number, false));
 	if (n.kind == NEED_PAGES || n.kind == NEED_TOUCHED)
 		profiled = first_touch_note(f->context->touches, &n);
 	if (n.kind == NEED_TOUCHED && !profiled && !lazy_pack_fills(f->context->packs, n.number, n.error != 0))

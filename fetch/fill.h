@@ -15,8 +15,9 @@ struct fill;
 
 int fill_new(struct context *c, struct fill **ret);
 
-/* Queues what is missing of the pages; NEED_DONE follows when they are there, at once if they are. */
-void fill_need(struct fill *f, const struct need *need);
+/* Queues what is missing of the pages; NEED_DONE follows when they are there, at once if they are. `reads_on`: what lies
+ * behind them is expected, too. */
+void fill_need(struct fill *f, const struct need *need, bool reads_on);
 
 /* Queues `n` spans from `first` on that nobody waits for, behind all that somebody does. What fails is forgotten. */
 void fill_ahead(struct fill *f, struct layer_store *layer, uint32_t number, size_t first, size_t n);

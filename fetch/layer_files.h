@@ -19,7 +19,7 @@ struct layer_file {
 	uint64_t off, size; /* never 0 */
 	uint32_t directory;
 	uint32_t stem; /* a hash of its name before the first '.' */
-	uint16_t parts; /* touched */
+	uint32_t parts; /* touched: a bit for each GAP_PART (ahead.c), of a large file for several */
 	bool program, library, touched, asked;
 };
 

@@ -357,7 +357,7 @@ static void release(struct lazy_pack *p, bool only_unexpected)
 	pthread_mutex_unlock(&p->packs->lock);
 	for (; go; go = next) {
 		next = go->next;
-		fill_need(p->packs->fill, &go->need);
+		fill_need(p->packs->fill, &go->need, false);
 		free(go);
 	}
 }

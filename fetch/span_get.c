@@ -81,6 +81,7 @@ struct window {
 	const struct span *span;
 	struct span_before before;
 	bool is_before;
+	bool waits; /* until it is */
 	uint8_t *packed;
 	/* On its way from an artifact. It has no digest of its own: a wrong one makes a span that fails its digest. */
 	struct source *source;
@@ -101,7 +102,7 @@ static bool read_before(struct layer_store *layer, const struct span *s, struct 
 
 	if (s->skip >= s->off || span_table_is_foreign(layer_store_spans(layer)))
 		return false;
-	ret->size = at < SPAN_BEFORE_MAX ? (size_t)at : SPAN_BEFORE_MAX;
+	ret->size = at < SPAN_WINDOW_MAX ? (size_t)at : SPAN_WINDOW_MAX;
 	return layer_store_read(layer, ret->bytes, ret->size, at - ret->size) == 0;
 }
 
@@ -143,7 +144,8 @@ static int window_begin(struct context *c, struct layer_store *layer, const stru
 {
 	int r;
 
-	*w = (struct window){.layer = layer, .span = s, .source = source, .once = once};
+	*w = (struct window){.layer = layer, .span = s, .source = source, .once = once,
+			     .waits = s->window_is == SPAN_WINDOW_BEFORE};
 	if (s->window_size == 0)
 		return 0;
 	w->is_before = !distrust && read_before(layer, s, &w->before);
@@ -156,10 +158,17 @@ static int window_begin(struct context *c, struct layer_store *layer, const stru
 	return r < 0 ? fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(layer), strerror(-r)) : 0;
 }
 
-/* Until it is here. */
-static int window_end(struct window *w)
+/* Until it is here. `number`: the span's. */
+static int window_end(struct window *w, size_t number, const struct span_get_caller *caller)
 {
-	return beside_report(&w->beside);
+	if (!w->waits)
+		return beside_report(&w->beside);
+	w->is_before = read_before(w->layer, w->span, &w->before);
+	if (w->is_before)
+		return 0;
+	caller->wait(caller->opaque, number - 1);
+	w->is_before = read_before(w->layer, w->span, &w->before);
+	return w->is_before ? 0 : -ENODATA;
 }
 
 static void window_free(struct window *w)
@@ -204,6 +213,7 @@ struct way {
 	struct span_unit unit;
 	struct span span; /* the unit's first, which is its only one when it has a window */
 	uint8_t *packed;
+	const struct span_get_caller *caller;
 };
 
 static int get_and_put(struct context *c, struct source *source, const struct descriptor *blob, const struct way *w,
@@ -215,7 +225,9 @@ static int get_and_put(struct context *c, struct source *source, const struct de
 	if (r < 0)
 		return r;
 	r = get_range(source, blob, w->unit.packed_off, (size_t)w->unit.packed_size, once, w->packed);
-	r_window = window_end(&window);
+	if (r < 0 && window.waits)
+		return r;
+	r_window = window_end(&window, w->unit.first, w->caller);
 	r = r < 0 ? r : r_window;
 	return r < 0 ? r : put_unit(c, w->layer, &w->unit, &w->span, w->packed, &window);
 }
@@ -253,25 +265,26 @@ static int get_from_any(struct context *c, char *const *names, size_t n_names, c
 
 	for (int last = 0; n > 1 && last < 2; last++)
 		for (size_t i = 0; i < n; i++)
-			if (places[i].down == last && (r = get_unit(c, places[i].source, w, true)) == 0)
-				return 0;
+			if (places[i].down == last &&
+			    ((r = get_unit(c, places[i].source, w, true)) == 0 || r == -ENODATA))
+				return r;
 	for (size_t i = 0; i < n && (i == 0 || clock_ms() < deadline); i++) {
 		if (!places[i].best)
 			continue;
 		r = get_unit(c, places[i].source, w, places[i].down);
-		if (r == 0)
-			return 0;
+		if (r == 0 || r == -ENODATA)
+			return r;
 		if (!span_get_passes(r) && !answered)
 			answered = r;
 	}
 	return answered ? answered : r;
 }
 
-int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit)
+int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit, const struct span_get_caller *caller)
 {
 	_cleanup_(layer_sources_free) char **names = NULL;
 	_cleanup_(fd_free_memory) uint8_t *packed = NULL;
-	struct way w = {.layer = layer, .unit = *unit};
+	struct way w = {.layer = layer, .unit = *unit, .caller = caller};
 	const char *key = layer_store_key(layer);
 	size_t n = 0;
 	int r;
@@ -302,8 +315,7 @@ struct run {
 	struct window window; /* of the next one, when it is begun */
 	struct span span;
 	bool begun, broken;
-	span_get_done *done;
-	void *opaque;
+	const struct span_get_caller *caller;
 };
 
 static int begin_next(struct run *run)
@@ -329,13 +341,13 @@ static void run_arrived(void *opaque, uint64_t received)
 
 		if (u->packed_off + u->packed_size - run->off > received)
 			return;
-		run->broken = (!run->begun && begin_next(run) < 0) || window_end(&run->window) < 0 ||
+		run->broken = (!run->begun && begin_next(run) < 0) || window_end(&run->window, u->first, run->caller) < 0 ||
 			      put_unit(run->context, run->layer, u, &run->span, run->packed + (u->packed_off - run->off),
 				       &run->window) < 0;
 		end_next(run);
 		if (run->broken)
 			return;
-		run->done(run->opaque, run->next++);
+		run->caller->done(run->caller->opaque, run->next++);
 	}
 }
 
@@ -361,7 +373,7 @@ static bool lie_in_order(const struct span_unit *units, size_t n)
 }
 
 size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
-		    span_get_done *done, void *opaque)
+		    const struct span_get_caller *caller)
 {
 	const uint64_t size = units[n - 1].packed_off + units[n - 1].packed_size - units[0].packed_off;
 	_cleanup_(fd_free_memory) uint8_t *packed = malloc((size_t)size + 1);
@@ -372,7 +384,7 @@ size_t span_get_run(struct context *c, struct layer_store *layer, const struct s
 	if (!packed || !run || !lie_in_order(units, n))
 		return 0;
 	*run = (struct run){.context = c, .source = span_get_source(c, layer), .layer = layer, .units = units, .n = n,
-			    .off = units[0].packed_off, .packed = packed, .done = done, .opaque = opaque};
+			    .off = units[0].packed_off, .packed = packed, .caller = caller};
 	outer = report_capture(text); /* who asks for the rest one by one says what is wrong */
 	if (run->source && !source_is_down(run->source) && !atomic_load(&c->offline) && find_blob(c, layer, &blob) == 0 && begin_next(run) == 0)
 		source_try_range(run->source, &blob, run->off, (size_t)size,

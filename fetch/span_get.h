@@ -3,6 +3,7 @@
  * Ownership  Borrows everything.
  * Units      Spans of the layer; bytes of the blob.
  * Errors     Reported, naming the layer and what was asked; those that span_get_passes() may be tried again later.
+ *            -ENODATA: it is decoded behind the span before it, which is not here (bare).
  * Threads    Any; blocks the calling one. A thread of its own fetches a window beside the span.
  * Source     docs/design.md, "Our own artifact", "The processes".
  */
@@ -13,14 +14,20 @@
 #include "fetch/context.h"
 #include "fetch/span_unit.h"
 
-/* Fetches, decodes, verifies and writes the spans of `unit`. */
-int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit);
+/* Who asks. Both are called by the calling thread. */
+struct span_get_caller {
+	void *opaque;
+	void (*done)(void *opaque, size_t i); /* of several units one is in, by its place among them */
+	void (*wait)(void *opaque, size_t span); /* for as long as somebody else fetches it */
+};
 
-/* Several units that lie one behind the other in the blob, with one request: each is given to `done`, by its place in
- * `units`, as soon as it is in. Returns how many are in; the others are to be asked for one by one, which says why. */
-typedef void span_get_done(void *opaque, size_t i);
+/* Fetches, decodes, verifies and writes the spans of `unit`. */
+int span_get(struct context *c, struct layer_store *layer, const struct span_unit *unit, const struct span_get_caller *caller);
+
+/* Several units that lie one behind the other in the blob, with one request: each is in as soon as its bytes are. Returns
+ * how many are; the others are to be asked for one by one, which says why. */
 size_t span_get_run(struct context *c, struct layer_store *layer, const struct span_unit *units, size_t n,
-		    span_get_done *done, void *opaque);
+		    const struct span_get_caller *caller);
 
 /* Where the layer is asked for first; NULL: no registry is known to have it. */
 struct source *span_get_source(struct context *c, const struct layer_store *layer);

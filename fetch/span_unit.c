@@ -30,6 +30,15 @@ static bool same_unit(const struct span *a, size_t i, const struct span *b, size
 	       a->off >> PLAIN_SHIFT == b->off >> PLAIN_SHIFT && i >> SPANS_SHIFT == k >> SPANS_SHIFT;
 }
 
+bool span_unit_needs_before(const struct layer_store *layer, size_t span)
+{
+	struct span s;
+
+	span_table_get(layer_store_spans(layer), span, &s);
+	return s.window_is == SPAN_WINDOW_BEFORE &&
+	       !layer_store_present(layer, s.off - s.skip - SPAN_WINDOW_MAX, SPAN_WINDOW_MAX);
+}
+
 static void set_range(const struct span_table *t, struct span_unit *u)
 {
 	uint64_t from = UINT64_MAX, to = 0;

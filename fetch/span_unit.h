@@ -22,6 +22,9 @@ struct span_unit {
 	uint64_t packed_off, packed_size; /* holds all of them */
 };
 
+/* Whether it can only be decoded when the span before it is here (SPAN_WINDOW_BEFORE), and that is not. */
+bool span_unit_needs_before(const struct layer_store *layer, size_t span);
+
 /* The unit of a span. In a table of our own each span is one. */
 void span_unit_of(const struct span_table *t, size_t span, struct span_unit *ret);
 

@@ -25,6 +25,26 @@ static void take_segment(struct elf_head *h, uint32_t type, uint32_t flags, uint
 		h->loads[h->n_loads].writable = flags & PF_W;
 		h->loads[h->n_loads++].size = size;
 	}
+	if (type == PT_GNU_EH_FRAME)
+		h->unwind = (struct elf_range){off, size};
+}
+
+/* Behind its header come the frames, and the exceptions' tables, to the end of the segment: that is how linkers lay it out. */
+static void extend_unwind(struct elf_head *h)
+{
+	struct elf_range *u = &h->unwind;
+
+	if (u->size == 0)
+		return;
+	for (size_t i = 0; i < h->n_loads; i++) {
+		const uint64_t off = h->loads[i].off, size = h->loads[i].size;
+
+		if (h->loads[i].writable || off > INT64_MAX || size > INT64_MAX || u->off < off || !inside(size, u->off - off, u->size))
+			continue;
+		u->size = size - (u->off - off);
+		return;
+	}
+	*u = (struct elf_range){0};
 }
 
 static int parse_64(const uint8_t *data, size_t size, struct elf_head *h)
@@ -81,9 +101,11 @@ int elf_parse_head(const void *data, size_t size, struct elf_head *ret)
 		return -ENOEXEC;
 	h.is_64 = p[EI_CLASS] == ELFCLASS64;
 	r = h.is_64 ? parse_64(p, size, &h) : p[EI_CLASS] == ELFCLASS32 ? parse_32(p, size, &h) : -ENOEXEC;
-	if (r == 0)
-		*ret = h;
-	return r;
+	if (r < 0)
+		return r;
+	extend_unwind(&h);
+	*ret = h;
+	return 0;
 }
 
 /* Where in the file an address lies; 0: nowhere. */

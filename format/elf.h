@@ -33,6 +33,7 @@ struct elf_head {
 		bool writable;
 	} loads[ELF_LOADS];
 	size_t n_loads;
+	struct elf_range unwind; /* what only exceptions and debuggers read; size 0: none */
 };
 
 int elf_parse_head(const void *data, size_t size, struct elf_head *ret);

@@ -51,15 +51,15 @@ static void sink_take(struct sink *s, size_t n)
 }
 
 /* The window's used bytes, in order, go to where they are used. Each has its place, and each place its byte. */
-static int scatter(const struct span *span, const uint8_t *packed, size_t n, uint8_t bytes[static SPAN_BEFORE_MAX])
+static int scatter(const struct span *span, const uint8_t *packed, size_t n, uint8_t bytes[static SPAN_WINDOW_MAX])
 {
-	uint8_t used[SPAN_BEFORE_MAX] = {0}, whole[SPAN_BEFORE_MAX] = {0};
+	uint8_t used[SPAN_WINDOW_MAX] = {0}, whole[SPAN_WINDOW_MAX] = {0};
 	size_t next = 0;
 	int r = span_decode_used(span, packed, used);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < SPAN_BEFORE_MAX; i++) {
+	for (size_t i = 0; i < SPAN_WINDOW_MAX; i++) {
 		if (!used[i])
 			continue;
 		if (next == n)
@@ -73,11 +73,13 @@ static int scatter(const struct span *span, const uint8_t *packed, size_t n, uin
 static int set_window(struct inflate_state *state, const struct span *span, const uint8_t *packed, const uint8_t *packed_window,
 		      const struct span_before *before)
 {
-	uint8_t bytes[SPAN_BEFORE_MAX];
+	uint8_t bytes[SPAN_WINDOW_MAX];
 	size_t n;
 
-	if (span->window_size == 0)
+	if (span->window_size == 0 && span->window_is != SPAN_WINDOW_BEFORE)
 		return 0;
+	if (!before && span->window_is == SPAN_WINDOW_BEFORE)
+		return -EBADMSG;
 	if (before) {
 		n = before->size;
 		memcpy(bytes, before->bytes, n);
@@ -228,33 +230,33 @@ int span_decode_behind(const struct span *span, const uint8_t *packed, const str
 /* Three windows made up so that what comes out tells where in the window it came from: an output byte that differs
  * between the first and the third is from position first | second << 8. A distance is at most 32 KiB, so only so
  * many bytes can refer to the window themselves, and what refers to those refers to nothing new. */
-int span_decode_used(const struct span *span, const uint8_t *packed, uint8_t used[static SPAN_BEFORE_MAX])
+int span_decode_used(const struct span *span, const uint8_t *packed, uint8_t used[static SPAN_WINDOW_MAX])
 {
-	_cleanup_(fd_free_memory) uint8_t *out = calloc(3, SPAN_BEFORE_MAX);
+	_cleanup_(fd_free_memory) uint8_t *out = calloc(3, SPAN_WINDOW_MAX);
 	_cleanup_(fd_free_memory) struct span_before *before = malloc(sizeof(*before));
 	struct span probe = *span;
 
 	if (!out || !before)
 		return -ENOMEM;
-	before->size = SPAN_BEFORE_MAX;
+	before->size = SPAN_WINDOW_MAX;
 	probe.window_size = 1; /* there is one */
 	probe.skip = 0;
-	probe.size = span->skip + span->size < SPAN_BEFORE_MAX ? span->skip + span->size : SPAN_BEFORE_MAX;
+	probe.size = span->skip + span->size < SPAN_WINDOW_MAX ? span->skip + span->size : SPAN_WINDOW_MAX;
 	probe.digest_of = SPAN_DIGEST_PLAIN;
 	for (int pass = 0; pass < 3; pass++) {
 		int r;
 
-		for (size_t i = 0; i < SPAN_BEFORE_MAX; i++)
+		for (size_t i = 0; i < SPAN_WINDOW_MAX; i++)
 			before->bytes[i] = (uint8_t)(pass == 0 ? i : pass == 1 ? i >> 8 : ~i);
-		r = span_decode_behind(&probe, packed, before, out + pass * SPAN_BEFORE_MAX);
+		r = span_decode_behind(&probe, packed, before, out + pass * SPAN_WINDOW_MAX);
 		if (r < 0)
 			return r;
 	}
-	memset(used, 0, SPAN_BEFORE_MAX);
+	memset(used, 0, SPAN_WINDOW_MAX);
 	for (size_t i = 0; i < probe.size; i++) {
-		size_t at = (size_t)out[i] | (size_t)out[SPAN_BEFORE_MAX + i] << 8;
+		size_t at = (size_t)out[i] | (size_t)out[SPAN_WINDOW_MAX + i] << 8;
 
-		if (out[i] != out[2 * SPAN_BEFORE_MAX + i] && at < SPAN_BEFORE_MAX)
+		if (out[i] != out[2 * SPAN_WINDOW_MAX + i] && at < SPAN_WINDOW_MAX)
 			used[at] = 1;
 	}
 	return 0;

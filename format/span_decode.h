@@ -18,16 +18,16 @@
 /* Plain bytes are not verified here. A span that ends the layer is filled up with zeros to its page. */
 int span_decode(const struct span *span, const uint8_t *packed, const uint8_t *window, uint8_t *plain);
 
-/* The same with the plain bytes before the checkpoint in place of its window: `skip` bytes before the span they end. */
-#define SPAN_BEFORE_MAX 32768u
+/* The same with the plain bytes before the checkpoint in place of its window: `skip` bytes before the span they end.
+ * Whatever a span says of its window, this decodes it; SPAN_WINDOW_BEFORE only this. */
 struct span_before {
 	size_t size;
-	uint8_t bytes[SPAN_BEFORE_MAX];
+	uint8_t bytes[SPAN_WINDOW_MAX];
 };
 int span_decode_behind(const struct span *span, const uint8_t *packed, const struct span_before *before, uint8_t *plain);
 
 /* Which bytes of the 32 KiB before its checkpoint a SPAN_GZIP refers to: 1 in used[] for each that is, else 0. */
-int span_decode_used(const struct span *span, const uint8_t *packed, uint8_t used[static SPAN_BEFORE_MAX]);
+int span_decode_used(const struct span *span, const uint8_t *packed, uint8_t used[static SPAN_WINDOW_MAX]);
 
 /* Whether the digest is right, of packed or of plain bytes, whichever the span says. */
 bool span_decode_verify(const struct span *span, const uint8_t *packed, const uint8_t *plain);

@@ -19,6 +19,8 @@
 #define OUT_SIZE (64u << 10)
 #define SPAN_MAX (8u << 20) /* plain or packed, of a span of ours */
 #define WINDOW_LEVEL 12
+#define WINDOW_SHARE 30u /* a window is at most this part of the packed bytes that need not be fetched because of it, */
+#define CHAIN_PLAIN (1u << 20) /* but these are no more */
 
 /* A place where decoding may begin. */
 struct edge {
@@ -45,6 +47,7 @@ struct span_maker {
 	size_t history_size;
 	struct hash *span_hash, *all_hash;
 	struct span_table_builder spans;
+	uint64_t chain_in, chain_out; /* where the last span with a window, or without need of one, begins */
 	struct bytes windows;
 };
 
@@ -94,12 +97,24 @@ int span_maker_new(enum decoder_kind kind, struct span_maker **ret)
 	return 0;
 }
 
+/* Whether a window is not worth its bytes, and the span may do without. */
+static bool is_too_large(const struct span_maker *m, const struct span *span, size_t window_size)
+{
+	const struct span_table_tail *t = &m->spans.tail;
+
+	if (t->chain >= SPAN_CHAIN_MAX || t->span.size < span->skip + WINDOW || span->packed_off <= t->span.packed_off ||
+	    span->packed_off + span->packed_size <= t->span.packed_off + t->span.packed_size)
+		return false; /* as the table has it */
+	return window_size > (span->packed_off - m->chain_in) / WINDOW_SHARE &&
+	       span->off + span->size - m->chain_out <= CHAIN_PLAIN;
+}
+
 /* Stores what of the edge's window the span needs. */
 static int add_window(struct span_maker *m, struct span *span, const uint8_t *packed)
 {
 	const size_t before = WINDOW - m->edge.window_size; /* of the blob's first bytes there are fewer */
 	uint8_t used[WINDOW], window[WINDOW];
-	size_t n = 0, bound;
+	size_t n = 0, bound, size;
 	int r;
 
 	if (span->kind != SPAN_GZIP || m->edge.window_size == 0)
@@ -116,10 +131,15 @@ static int add_window(struct span_maker *m, struct span *span, const uint8_t *pa
 	r = bytes_reserve(&m->windows, bound);
 	if (r < 0)
 		return r;
+	size = ZSTD_compress(m->windows.data + m->windows.size, bound, window, n, WINDOW_LEVEL);
+	if (is_too_large(m, span, size)) {
+		span->window_is = SPAN_WINDOW_BEFORE;
+		return 0;
+	}
 	span->window_is = SPAN_WINDOW_USED;
 	span->window_off = m->windows.size;
-	span->window_size = (uint32_t)ZSTD_compress(m->windows.data + m->windows.size, bound, window, n, WINDOW_LEVEL);
-	m->windows.size += span->window_size;
+	span->window_size = (uint32_t)size;
+	m->windows.size += size;
 	return 0;
 }
 
@@ -158,7 +178,13 @@ static int check_span(const struct span_maker *m, const struct span *span, const
 {
 	_cleanup_(fd_free_memory) uint8_t *out = malloc((size_t)span->size);
 	const uint8_t *window = span->window_size ? m->windows.data + span->window_off : NULL;
-	int r = out ? span_decode(span, packed, window, out) : -ENOMEM;
+	struct span_before before = {.size = m->edge.window_size};
+	int r = out ? 0 : -ENOMEM;
+
+	memcpy(before.bytes, m->edge.window, before.size);
+	if (r == 0)
+		r = span->window_is == SPAN_WINDOW_BEFORE ? span_decode_behind(span, packed, &before, out) :
+							    span_decode(span, packed, window, out);
 
 	if (r == 0 && !span_decode_verify(span, packed, out))
 		r = -EBADMSG;
@@ -189,6 +215,10 @@ static int close_span(struct span_maker *m, uint64_t end)
 		r = check_span(m, &span, m->packed.data + (span.packed_off - m->packed_off));
 	if (r == 0)
 		r = span_table_add(&m->spans, &span);
+	if (span.window_is != SPAN_WINDOW_BEFORE) {
+		m->chain_in = span.packed_off;
+		m->chain_out = span.off;
+	}
 	if (r < 0 || !m->has_next)
 		return r;
 	m->edge = m->next;

@@ -2,7 +2,8 @@
  *
  * A gzip span begins at a checkpoint: a deflate block's edge, or a member's. Of its window (the 32 KiB before it) only
  * the bytes that the span refers to are stored, as one zstd frame (SPAN_WINDOW_USED); all windows lie one behind the
- * other. A zstd span begins with a frame. Spans are cut at page edges: decoding begins at or before them, and what
+ * other. A window that is large beside the packed bytes that it saves is not stored: who wants such a span fetches
+ * those before it too, from the last one that has a window (SPAN_WINDOW_BEFORE). A zstd span begins with a frame. Spans are cut at page edges: decoding begins at or before them, and what
  * precedes is dropped.
  *
  * Ownership  span_maker_new() hands over; span_maker_free() ends it.
@@ -22,7 +23,7 @@
 #include "format/decoder.h"
 #include "format/span_table.h"
 
-#define SPAN_MAKER_SIZE (160u << 10)
+#define SPAN_MAKER_SIZE (32u << 10)
 
 struct span_maker;
 

@@ -19,6 +19,9 @@
  *           1  digest_of    enum span_digest
  *           1  window_is    enum span_window
  *          32  sha256
+ *
+ * A span with SPAN_WINDOW_BEFORE follows another of deflate, in the blob too, which holds all 32 KiB before its
+ * checkpoint; at most SPAN_CHAIN_MAX in a row hang together like this. A foreign table has none.
  */
 #include "format/span_table.h"
 
@@ -71,9 +74,11 @@ static bool checkpoint_is_right(const struct span *s)
 {
 	if (s->kind != SPAN_GZIP)
 		return s->bits == 0 && s->window_off == 0 && s->window_size == 0 && s->window_is == SPAN_WINDOW_WHOLE;
-	return s->bits < 8 && s->window_size <= LIMIT_WINDOW_SIZE && s->window_off <= LIMIT_BLOB_SIZE &&
-	       s->window_is <= SPAN_WINDOW_USED &&
-	       (s->window_size || (s->window_off == 0 && s->window_is == SPAN_WINDOW_WHOLE));
+	if (s->bits >= 8 || s->window_size > LIMIT_WINDOW_SIZE || s->window_off > LIMIT_BLOB_SIZE)
+		return false;
+	if (s->window_size)
+		return s->window_is <= SPAN_WINDOW_USED;
+	return s->window_off == 0 && (s->window_is == SPAN_WINDOW_WHOLE || s->window_is == SPAN_WINDOW_BEFORE);
 }
 
 /* Whether the packed range makes sense for the kind, and stays inside what a blob can be. */
@@ -102,18 +107,36 @@ static bool packed_is_right(const struct span *s)
 	return false;
 }
 
-static bool span_is_right(const struct span *s, bool foreign, uint64_t off, uint64_t layer_file_size)
+static bool window_is_right(const struct span *s, bool foreign, const struct span_table_tail *p)
 {
+	if (s->window_is != SPAN_WINDOW_BEFORE)
+		return true;
+	return !foreign && (p->span.kind == SPAN_GZIP || p->span.kind == SPAN_GZIP_MEMBER) && p->chain < SPAN_CHAIN_MAX &&
+	       p->span.size >= s->skip + SPAN_WINDOW_MAX && s->packed_off > p->span.packed_off &&
+	       s->packed_off + s->packed_size > p->span.packed_off + p->span.packed_size;
+}
+
+static bool span_is_right(const struct span *s, bool foreign, const struct span_table_tail *p, uint64_t layer_file_size)
+{
+	const uint64_t off = p->span.off + p->span.size;
+
 	if (foreign ? s->off < off : s->off != off || off % SPAN_ALIGN)
 		return false;
-	return s->off <= layer_file_size && s->size > 0 && s->size <= layer_file_size - s->off && packed_is_right(s);
+	return s->off <= layer_file_size && s->size > 0 && s->size <= layer_file_size - s->off && packed_is_right(s) &&
+	       window_is_right(s, foreign, p);
+}
+
+static void precede(struct span_table_tail *p, const struct span *s)
+{
+	p->chain = s->window_is == SPAN_WINDOW_BEFORE ? p->chain + 1 : 1;
+	p->span = *s;
 }
 
 int span_table_load(const void *data, size_t size, uint64_t layer_file_size, struct span_table **ret)
 {
 	_cleanup_(span_table_free) struct span_table *t = NULL;
+	struct span_table_tail p = {0};
 	struct disk_header header;
-	uint64_t off = 0;
 	bool whole;
 
 	if (layer_file_size > LIMIT_LAYER_FILE_SIZE)
@@ -140,11 +163,11 @@ int span_table_load(const void *data, size_t size, uint64_t layer_file_size, str
 		struct span s;
 
 		span_table_get(t, i, &s);
-		if (!span_is_right(&s, t->foreign, off, layer_file_size))
+		if (!span_is_right(&s, t->foreign, &p, layer_file_size))
 			return -EBADMSG;
-		off = s.off + s.size;
+		precede(&p, &s);
 	}
-	if (!t->foreign && off != layer_file_size)
+	if (!t->foreign && p.span.off + p.span.size != layer_file_size)
 		return -EBADMSG;
 	*ret = TAKE(t);
 	return 0;
@@ -238,7 +261,7 @@ int span_table_add(struct span_table_builder *b, const struct span *span)
 	int r;
 
 	assert(span->digest.algorithm == DIGEST_SHA256);
-	assert(span_is_right(span, b->foreign, b->next_off, LIMIT_LAYER_FILE_SIZE));
+	assert(span_is_right(span, b->foreign, &b->tail, LIMIT_LAYER_FILE_SIZE));
 	memcpy(d.sha256, span->digest.bytes, sizeof(d.sha256));
 	if (b->n == 0) {
 		b->out.size = 0;
@@ -249,6 +272,7 @@ int span_table_add(struct span_table_builder *b, const struct span *span)
 	r = bytes_append(&b->out, &d, sizeof(d));
 	if (r < 0)
 		return r;
+	precede(&b->tail, span);
 	b->next_off = span->off + span->size;
 	b->n++;
 	return 0;

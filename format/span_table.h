@@ -17,6 +17,8 @@
 #include "base/digest.h"
 
 #define SPAN_SIZE (1u << 20) /* of the spans we cut ourselves, in the layer file */
+#define SPAN_WINDOW_MAX 32768u /* deflate refers to no more before it */
+#define SPAN_CHAIN_MAX 64u /* spans one behind the other without a window of their own, and the one before them */
 
 enum span_kind {
 	SPAN_NONE = 0,	 /* as SPAN_STORED, but without a digest yet: so no way back, only streaming the
@@ -42,6 +44,7 @@ enum span_digest {
 enum span_window {
 	SPAN_WINDOW_WHOLE = 0, /* all 32 KiB, zeros where the span refers to nothing */
 	SPAN_WINDOW_USED = 1,  /* only the bytes that it refers to: decoding it tells which those are */
+	SPAN_WINDOW_BEFORE = 2, /* it is not stored: the end of the span before, which has to be here first */
 };
 
 struct span {
@@ -53,7 +56,7 @@ struct span {
 	uint64_t skip; /* plain bytes that decoding gives before the span's first one: dropped */
 	uint8_t bits; /* SPAN_GZIP: of the first packed byte that belong to what is before, 0 to 7 */
 	uint64_t window_off;  /* SPAN_GZIP: where the checkpoint's window, one zstd frame, lies in the windows */
-	uint32_t window_size; /* 0: the checkpoint needs none */
+	uint32_t window_size; /* 0: the checkpoint needs none, or it is not stored */
 	enum span_window window_is; /* SPAN_GZIP */
 	enum span_digest digest_of;
 	struct digest digest; /* sha256 */
@@ -81,11 +84,16 @@ int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index);
 
 /* Building: spans are added in ascending order, then the bytes are handed out. Unless `foreign` was set
  * before the first one, they have no gaps, and each but the last ends at a multiple of 4096. */
+struct span_table_tail {
+	struct span span; /* the last one; size 0: none */
+	unsigned int chain; /* how many hang together with it, itself one of them */
+};
 struct span_table_builder {
 	struct bytes out;
 	bool foreign;
 	uint64_t plain_size; /* to be set before the end */
 	uint64_t next_off;
+	struct span_table_tail tail;
 	size_t n;
 };
 int span_table_add(struct span_table_builder *b, const struct span *span);

@@ -18,7 +18,7 @@
 
 #define ASK_AGAIN_MS 5000 /* packets may be lost with a process; each only means "look again" */
 #define TOUCHED_SLOTS 4096u
-#define TOUCHED_PART_SHIFT 18 /* parts of a large file that are told one by one */
+#define TOUCHED_PART_SHIFT 16 /* parts of a large file that are told one by one */
 #define TOUCHED_MS 10000      /* so long after a read that missed something the fetcher hears what is read */
 #define SAY_AGAIN_MS 10000
 #define FULL_MS 20	  /* the fetcher's socket had no room */

@@ -1,5 +1,7 @@
 """Images made lazy by an artifact beside them: indexed, pushed, found, started before their bytes are here."""
+import glob
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -145,6 +147,68 @@ class Starts(ArtifactCase):
         self.assertEqual(os.listdir(self.lab.store + "/layers"), [])
         self.assertEqual(os.listdir(self.lab.store + "/artifacts"), [])
         self.assertEqual(os.listdir(self.lab.store + "/blobs/sha256"), [])
+
+
+class Chains(ArtifactCase):
+    """Spans without a window of their own are fetched with those before them."""
+
+    WORDS = b" ".join(hashlib.sha256(b"%d" % (i * i % 9973)).hexdigest()[:3 + i % 9].encode() for i in range(900_000))
+    BACKWARDS = ("sh", "-c", "i=$(($(stat -c %s /words) / 4096)); while [ $i -ge 0 ]; do dd if=/words bs=4096 skip=$i count=1 "
+                             "2>/dev/null; i=$((i - 29)); done | sha256sum")
+
+    @classmethod
+    def prepare(cls):
+        layout = cls.lab.layout
+        layers = [layout.put_layer(tiny(), "gzip"), layout.put_layer(oci.tar([oci.member("words", cls.WORDS)]), "gzip")]
+        layout.put_image("app", layers, CONFIG)
+        cls.layers = [layer[0]["digest"] for layer in layers]
+        cls.packed = sum(layer[0]["size"] for layer in layers)
+        cls.image = cls.lab.registry.push(layout, "app")
+        cls.index("--push")
+
+    def windows(self):
+        """What each span of the layer of words says of its window."""
+        for at in glob.glob(self.lab.store + "/layers/*/spans"):
+            with open(at, "rb") as f:
+                table = f.read()
+            kinds = [table[o + 55] for o in range(32, len(table), 88)]
+            if 2 in kinds and len(table) > 32 + 88 * 40:
+                return kinds
+        return []
+
+    def check_backwards(self, *flags):
+        pages = [self.WORDS[i * 4096:(i + 1) * 4096] for i in range(len(self.WORDS) // 4096, -1, -29)]
+        p = self.run_ok("run", "--fill=never", *flags, self.through, *self.BACKWARDS)
+        self.assertEqual(p.stdout.split()[0], hashlib.sha256(b"".join(pages)).hexdigest())
+
+    def test_read_backwards(self):
+        self.check_backwards("--require-lazy")
+        kinds = self.windows()
+        self.assertGreater(kinds.count(2), len(kinds) / 4)
+        self.assertGreater(kinds.count(1), 2)
+        self.assertLess(self.from_layers(), self.packed * 1.03, "spans came twice")
+        for _ in range(2):
+            self.run_ok("evict", self.through)
+            self.check_backwards()
+
+    def test_one_page_brings_its_chain_and_no_more(self):
+        self.run_ok("run", "--fill=never", "--require-lazy", self.through, "true")
+        before = self.from_layers()
+        self.run_ok("run", "--fill=never", self.through, "dd", "if=/words", "bs=4096", "skip=700", "count=1", "of=/dev/null")
+        self.assertLess(self.from_layers() - before, self.packed / 3)
+
+    def test_many_readers_while_requests_are_cut(self):
+        """Who waits for the span before does not wait for ever when that has to be asked for again."""
+        self.run_ok("run", "--fill=never", "--require-lazy", self.through, "true")
+        asked = itertools.count()
+        self.proxy.rule = lambda r: {"cut": 5000, "delay": 0.02} if r.range and next(asked) % 3 == 0 else {"delay": 0.02}
+        reader = "dd if=/words bs=4096 skip=$(((k * 37 + n) % {pages})) count=1 2>/dev/null | sha256sum"
+        script = "for n in 0 9 18 27 36 45 54 63; do (k=0; while [ $k -lt 25 ]; do %s; k=$((k + 1)); done) > /tmp/$n & done; wait; cat /tmp/*"
+        n_pages = len(self.WORDS) // 4096
+        got = self.run_ok("run", "--fill=never", self.through, "sh", "-c", script % reader.format(pages=n_pages)).stdout
+        pages = [(k * 37 + n) % n_pages for n in sorted(range(0, 64, 9), key=str) for k in range(25)]
+        self.assertEqual([line.split()[0] for line in got.splitlines()],
+                         [hashlib.sha256(self.WORDS[p * 4096:(p + 1) * 4096]).hexdigest() for p in pages])
 
 
 class Runs(ArtifactCase):

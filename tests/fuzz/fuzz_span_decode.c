@@ -1,4 +1,5 @@
-/* Decodes one span: kind, bits and what its window is, skip, size, size of the window; then the window, then the packed bytes. */
+/* Decodes one span: kind, bits and what its window is, skip, size, size of the window; then the window, or plain bytes before
+ * the span, then the packed bytes. */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,26 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static int decode_behind(const struct span *span, const uint8_t *packed, const uint8_t *bytes, uint8_t *plain)
+{
+	struct span_before before = {.size = span->window_size < SPAN_WINDOW_MAX ? span->window_size : SPAN_WINDOW_MAX};
+	struct span s = *span;
+
+	memcpy(before.bytes, bytes, before.size);
+	if (s.kind == SPAN_GZIP) {
+		s.window_size = 0;
+		s.window_is = SPAN_WINDOW_BEFORE;
+	}
+	return span_decode_behind(&s, packed, &before, plain);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct span s = {.packed_off = 1};
 	char text[REPORT_TEXT_SIZE];
 	uint16_t skip, window;
 	uint8_t *packed, *plain;
-	bool used;
+	bool used, behind;
 
 	if (size < 8)
 		return 0;
@@ -23,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.kind = data[0] & 0x40 ? SPAN_STORED : SPAN_GZIP + data[0] % 3;
 	s.digest_of = data[0] >> 7 ? SPAN_DIGEST_PACKED + (data[0] >> 6 & 1) : SPAN_DIGEST_PLAIN;
 	used = data[1] & 8;
+	behind = data[1] & 16;
 	s.bits = s.kind == SPAN_GZIP ? data[1] % 8 : 0;
 	s.skip = skip;
 	s.size = (uint64_t)(data[6] + 1) << 8;
@@ -41,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	memcpy(packed, data + s.window_size, s.packed_size);
 	report_capture(text);
-	if (span_decode(&s, packed, data, plain) == 0)
+	if ((behind ? decode_behind(&s, packed, data, plain) : span_decode(&s, packed, data, plain)) == 0)
 		span_decode_verify(&s, packed, plain);
 	report_capture(NULL);
 	free(packed);

@@ -1,4 +1,4 @@
-/* Cuts any bytes (the first says gzip or zstd) into spans; each must decode to what its digest says. The third kind is
+/* Cuts any bytes (the first says gzip or zstd) into spans; each must decode to what its digest says, one after the other. The third kind is
  * raw deflate, which gets the header and the right trailer that mutations would break. */
 #include <endian.h>
 #include <stdlib.h>
@@ -13,8 +13,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PLAIN_MAX (2u << 20)
 
+static int decode(const struct span *s, const uint8_t *packed, const uint8_t *windows, uint8_t *plain)
+{
+	struct span_before before = {.size = SPAN_WINDOW_MAX};
+
+	if (s->window_is != SPAN_WINDOW_BEFORE)
+		return span_decode(s, packed, s->window_size ? windows + s->window_off : NULL, plain + s->off);
+	memcpy(before.bytes, plain + s->off - s->skip - SPAN_WINDOW_MAX, SPAN_WINDOW_MAX);
+	return span_decode_behind(s, packed, &before, plain + s->off);
+}
+
 static void check(const struct span_table_builder *spans, const uint8_t *data, const struct bytes *windows)
 {
+	uint8_t *plain = malloc(spans->next_off);
 	struct span_table_builder again = *spans;
 	struct span_table *t;
 	struct bytes table;
@@ -24,15 +35,13 @@ static void check(const struct span_table_builder *spans, const uint8_t *data, c
 		abort();
 	for (size_t i = 0; i < span_table_count(t); i++) {
 		struct span s;
-		uint8_t *out;
 
 		span_table_get(t, i, &s);
-		out = malloc(s.size);
-		if (!out || span_decode(&s, data + s.packed_off, s.window_size ? windows->data + s.window_off : NULL, out) < 0 ||
-		    !span_decode_verify(&s, data + s.packed_off, out))
+		if (!plain || decode(&s, data + s.packed_off, windows->data, plain) < 0 ||
+		    !span_decode_verify(&s, data + s.packed_off, plain + s.off))
 			abort();
-		free(out);
 	}
+	free(plain);
 	span_table_free(&t);
 	bytes_free(&table);
 }

@@ -1,4 +1,5 @@
 /* elf reads what this very program needs, and survives its being cut and changed. */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -48,6 +49,26 @@ static void reads_this_program(void **state)
 	for (size_t i = 0; i < h.n_loads; i++)
 		writable += h.loads[i].writable && h.loads[i].off + h.loads[i].size <= b.size;
 	assert_int_equal(writable, 1);
+	assert_true(h.unwind.size > 0 && h.unwind.off > d.tables_end && h.unwind.off + h.unwind.size < h.dynamic.off);
+}
+
+/* As Go's linker makes them. */
+static void without_unwind_tables(void **state)
+{
+	_cleanup_(bytes_free) struct bytes b = {0};
+	struct elf_head h;
+
+	(void)state;
+	own_file(&b);
+	for (size_t at = 64; at + 56 <= 64 + 56 * (size_t)b.data[56]; at += 56) {
+		const uint32_t type = PT_GNU_EH_FRAME, none = PT_NULL;
+
+		if (memcmp(b.data + at, &type, sizeof(type)) == 0)
+			memcpy(b.data + at, &none, sizeof(none));
+	}
+	assert_int_equal(elf_parse_head(b.data, ELF_HEAD_SIZE, &h), 0);
+	assert_true(h.n_loads > 1);
+	assert_int_equal(h.unwind.size, 0);
 }
 
 static void refuses_what_is_cut(void **state)
@@ -96,6 +117,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_this_program),
+		cmocka_unit_test(without_unwind_tables),
 		cmocka_unit_test(refuses_what_is_cut),
 		cmocka_unit_test(finds_in_the_cache),
 	};

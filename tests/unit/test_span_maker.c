@@ -78,12 +78,26 @@ static int feed_all(const struct bytes *blob, enum decoder_kind kind, size_t pie
 	return r < 0 ? r : span_maker_finish(m, spans, windows, plain, size);
 }
 
+/* From the plain bytes before it, when it has no window of its own. */
+static int decode(const struct span *s, const uint8_t *packed, const struct bytes *windows, const uint8_t *plain, uint8_t *out)
+{
+	struct span_before before = {.size = SPAN_WINDOW_MAX};
+
+	if (s->window_is != SPAN_WINDOW_BEFORE)
+		return span_decode(s, packed, windows->data + s->window_off, out);
+	assert_true(s->off >= s->skip + SPAN_WINDOW_MAX);
+	memcpy(before.bytes, plain + s->off - s->skip - SPAN_WINDOW_MAX, SPAN_WINDOW_MAX);
+	assert_int_equal(span_decode(s, packed, NULL, out), -EBADMSG);
+	return span_decode_behind(s, packed, &before, out);
+}
+
 /* Decodes the spans from the last to the first. */
 static void check_spans(const struct bytes *blob, const struct bytes *table, const struct bytes *windows,
 			const uint8_t *plain, size_t plain_size)
 {
 	_cleanup_(span_table_free) struct span_table *t = NULL;
 	const uint64_t file_size = (plain_size + 4095) / 4096 * 4096;
+	size_t n_behind = 0;
 
 	assert_int_equal(span_table_load(table->data, table->size, file_size, &t), 0);
 	assert_int_equal(span_table_plain_size(t), plain_size);
@@ -93,18 +107,20 @@ static void check_spans(const struct bytes *blob, const struct bytes *table, con
 		size_t real;
 
 		span_table_get(t, i, &s);
+		n_behind += s.window_is == SPAN_WINDOW_BEFORE;
 		assert_true(s.packed_off + s.packed_size <= blob->size);
 		assert_true(s.window_off + s.window_size <= windows->size);
 		packed = malloc(s.packed_size); /* its own, so that a sanitizer sees who reads on */
 		out = malloc(s.size);
 		memcpy(packed, blob->data + s.packed_off, s.packed_size);
-		assert_int_equal(span_decode(&s, packed, windows->data + s.window_off, out), 0);
+		assert_int_equal(decode(&s, packed, windows, plain, out), 0);
 		real = plain_size - s.off < s.size ? plain_size - s.off : s.size;
 		assert_memory_equal(out, plain + s.off, real);
 		assert_true(span_decode_verify(&s, packed, out));
 		out[0] ^= 1;
 		assert_false(span_decode_verify(&s, packed, out));
 	}
+	print_message("%zu spans, %zu without a window of their own\n", span_table_count(t), n_behind);
 }
 
 static void check(const struct bytes *blob, enum decoder_kind kind, const uint8_t *plain, size_t plain_size,
@@ -189,6 +205,83 @@ static void zstd_frames_are_the_edges(void **state)
 	check(&blob, DECODER_ZSTD, plain, PLAIN_SIZE, 6);
 }
 
+/* A writer of deflate with its fixed codes. */
+struct bits {
+	uint8_t bytes[80000], plain[80000];
+	size_t n, n_plain;
+	uint64_t seed;
+};
+
+static void put_bits(struct bits *b, unsigned int value, int n)
+{
+	for (int i = 0; i < n; i++, b->n++)
+		b->bytes[b->n / 8] |= (uint8_t)((value >> i & 1) << b->n % 8);
+}
+
+static void put_code(struct bits *b, unsigned int value, int n)
+{
+	while (n-- > 0)
+		put_bits(b, value >> n, 1);
+}
+
+static void put_literal(struct bits *b, uint8_t c)
+{
+	if (c < 144)
+		put_code(b, 0x30u + c, 8);
+	else
+		put_code(b, 0x190u + c - 144, 9);
+	b->plain[b->n_plain++] = c;
+}
+
+/* 258 bytes from 30,000 before. */
+static void put_match(struct bits *b)
+{
+	put_code(b, 0xc0 + 285 - 280, 8);
+	put_code(b, 29, 5);
+	put_bits(b, 30000 - 24577, 13);
+	for (int i = 0; i < 258; i++, b->n_plain++)
+		b->plain[b->n_plain] = b->plain[b->n_plain - 30000];
+}
+
+static void put_block(struct bits *b, unsigned int last, size_t literals)
+{
+	put_bits(b, last, 1);
+	put_bits(b, 1, 2);
+	for (size_t i = 0; i < literals; i++) {
+		b->seed = b->seed * 6364136223846793005u + 1442695040888963407u;
+		put_literal(b, (uint8_t)(b->seed >> 56));
+	}
+}
+
+/* The last match goes on over the page where the span before ends, so both end with the same packed byte. */
+static void the_last_span_ends_with_the_one_before(void **state)
+{
+	_cleanup_(fd_free_memory) struct bits *b = calloc(1, sizeof(*b));
+
+	(void)state;
+	for (size_t moved = 0; moved < 8; moved++) {
+		_cleanup_(bytes_free) struct bytes blob = {0};
+		uint32_t tail[2];
+		size_t end;
+
+		*b = (struct bits){.bytes = {0x1f, 0x8b, 8}, .n = 80};
+		put_block(b, 0, 40000);
+		put_code(b, 0, 7);
+		put_block(b, 0, 33828);
+		put_code(b, 0, 7);
+		end = (b->n_plain + 4095) / 4096 * 4096;
+		put_block(b, 1, moved);
+		while (b->n_plain <= end)
+			put_match(b);
+		put_code(b, 0, 7);
+		tail[0] = (uint32_t)crc32(0, b->plain, (unsigned int)b->n_plain);
+		tail[1] = (uint32_t)b->n_plain;
+		assert_int_equal(bytes_append(&blob, b->bytes, (b->n + 7) / 8), 0);
+		assert_int_equal(bytes_append(&blob, tail, sizeof(tail)), 0);
+		check(&blob, DECODER_GZIP, b->plain, b->n_plain, 3);
+	}
+}
+
 static void small_and_empty_blobs(void **state)
 {
 	_cleanup_(bytes_free) struct bytes one = {0}, none = {0};
@@ -266,6 +359,7 @@ int main(void)
 		cmocka_unit_test(gzip_blobs_are_cut_at_block_edges),
 		cmocka_unit_test(members_follow_one_another),
 		cmocka_unit_test(zstd_frames_are_the_edges),
+		cmocka_unit_test(the_last_span_ends_with_the_one_before),
 		cmocka_unit_test(small_and_empty_blobs),
 		cmocka_unit_test(one_big_frame_has_no_way_in),
 		cmocka_unit_test(cut_and_corrupt_blobs_are_refused),

@@ -206,6 +206,63 @@ static void a_span_that_passes_by_is_a_mebibyte_at_most(void **state)
 	}
 }
 
+/* A chain of n spans, the first with a window. */
+static void make_chain(size_t n, struct bytes *ret)
+{
+	_cleanup_(span_table_builder_free) struct span_table_builder builder = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		const struct span s = {.off = i * 65536, .size = 65536, .kind = SPAN_GZIP, .packed_off = 10 + i * 1000,
+				       .packed_size = 1010, .skip = i ? 5 : 0,
+				       .window_size = i % SPAN_CHAIN_MAX ? 0 : 9,
+				       .window_is = i % SPAN_CHAIN_MAX ? SPAN_WINDOW_BEFORE : SPAN_WINDOW_USED,
+				       .digest = {.algorithm = DIGEST_SHA256}};
+
+		assert_int_equal(span_table_add(&builder, &s), 0);
+	}
+	assert_int_equal(span_table_finish(&builder, ret), 0);
+}
+
+/* What is decoded behind another must find there what it needs. */
+static void chains_hold_together(void **state)
+{
+	static const struct {
+		size_t span, off;
+		uint8_t size, value[8];
+	} cases[] = {
+		{0, 48, 8, {0, 0, 0, 0, 0, 0, 2}}, /* nothing is before it */
+		{1, 48, 4, {9}},		   /* it has a window */
+		{1, 40, 8, {1}},
+		{1, 32, 8, {0, 0x90}},		   /* it begins before the last 32 KiB of the one before */
+		{1, 16, 8, {10}},		   /* it does not follow in the blob */
+		{1, 24, 8, {1}},
+		{1, 52, 1, {SPAN_ZSTD}},
+		{0, 52, 1, {SPAN_ZSTD}},
+		{SPAN_CHAIN_MAX, 48, 8, {0, 0, 0, 0, SPAN_GZIP, 0, 0, 2}}, /* too many */
+	};
+	_cleanup_(span_table_free) struct span_table *good = NULL;
+	_cleanup_(bytes_free) struct bytes b = {0};
+	const size_t n = SPAN_CHAIN_MAX + 2;
+	struct span_table *t = NULL;
+	struct span s;
+
+	(void)state;
+	make_chain(n, &b);
+	assert_int_equal(span_table_load(b.data, b.size, n * 65536, &good), 0);
+	span_table_get(good, 1, &s);
+	assert_int_equal(s.window_is, SPAN_WINDOW_BEFORE);
+	for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
+		_cleanup_(bytes_free) struct bytes wrong = {0};
+
+		make_chain(n, &wrong);
+		memcpy(wrong.data + 32 + 88 * cases[k].span + cases[k].off, cases[k].value, cases[k].size);
+		if (span_table_load(wrong.data, wrong.size, n * 65536, &t) != -EBADMSG)
+			fail_msg("case %zu is accepted", k);
+	}
+	b.data[16] = 1; /* a foreign table */
+	assert_int_equal(span_table_load(b.data, b.size, n * 65536, &t), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +272,7 @@ int main(void)
 		cmocka_unit_test(an_empty_layer_has_an_empty_table),
 		cmocka_unit_test(refuses_hostile_tables),
 		cmocka_unit_test(a_span_that_passes_by_is_a_mebibyte_at_most),
+		cmocka_unit_test(chains_hold_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
