@@ -29,11 +29,12 @@ struct layer_store {
 	char key[LAYER_KEY_SIZE];
 	int dir_fd, data_fd;
 	uint64_t size;
-	void *index_map, *spans_map;
-	size_t index_map_size, spans_map_size;
+	void *index_map, *spans_map, *links_map; /* the last one may be NULL */
+	size_t index_map_size, spans_map_size, links_map_size;
 	struct have_map *have;
 	struct erofs_read index;
 	struct span_table *spans;
+	struct link_table *links; /* the same */
 	struct span_map *span_map;  /* only of a foreign table, and only for who fills it */
 	pthread_rwlock_t fill_lock; /* fillers share it, the evictor has it alone */
 	pthread_mutex_t sync_lock;  /* with a flock on dir_fd: whoever reads and writes have.synced */
@@ -72,6 +73,13 @@ static int open_data(struct layer_store *l, int dir_fd, bool writable)
 	return (uint64_t)st.st_size == l->size ? 0 : -EBADMSG;
 }
 
+/* It only helps: without it, or with a damaged one, more round trips are made. */
+static void open_links(struct layer_store *l, int dir_fd)
+{
+	if (map_file(dir_fd, LAYER_STORE_LINKS_FILE, LIMIT_LAYER_INDEX_SIZE, &l->links_map, &l->links_map_size) == 0)
+		(void)link_table_load(l->links_map, l->links_map_size, &l->links);
+}
+
 static int open_files(struct layer_store *l, int dir_fd, bool writable)
 {
 	int r = map_file(dir_fd, "index.erofs", LIMIT_LAYER_INDEX_SIZE, &l->index_map, &l->index_map_size);
@@ -88,6 +96,8 @@ static int open_files(struct layer_store *l, int dir_fd, bool writable)
 		r = have_map_open(dir_fd, "have", l->size, writable, &l->have);
 	if (r == 0 && writable && span_table_is_foreign(l->spans))
 		r = span_map_new(l->spans, l->have, &l->span_map);
+	if (r == 0 && writable)
+		open_links(l, dir_fd);
 	return r;
 }
 
@@ -157,11 +167,14 @@ void layer_store_free(struct layer_store **layer)
 		return;
 	span_map_free(&l->span_map);
 	span_table_free(&l->spans);
+	link_table_free(&l->links);
 	have_map_free(&l->have);
 	if (l->index_map)
 		munmap(l->index_map, l->index_map_size);
 	if (l->spans_map)
 		munmap(l->spans_map, l->spans_map_size);
+	if (l->links_map)
+		munmap(l->links_map, l->links_map_size);
 	fd_close(&l->data_fd);
 	fd_close(&l->dir_fd);
 	pthread_rwlock_destroy(&l->fill_lock);
@@ -204,6 +217,11 @@ const struct erofs_read *layer_store_index(const struct layer_store *l)
 const struct span_table *layer_store_spans(const struct layer_store *l)
 {
 	return l->spans;
+}
+
+const struct link_table *layer_store_links(const struct layer_store *l)
+{
+	return l->links;
 }
 
 uint64_t layer_store_size(const struct layer_store *l)
@@ -412,7 +430,7 @@ static int sync_file(int dir_fd, const char *name)
 static int sync_files(const struct store *s, struct layer_store *l)
 {
 	static const char *const small[] = {"index.erofs", "spans", "sources", LAYER_BLOB_FILE, LAYER_BLOB_MORE_FILE, LAYER_BLOB_WINDOWS,
-					    LAYER_BLOB_WINDOWS_FILE};
+					    LAYER_BLOB_WINDOWS_FILE, LAYER_STORE_LINKS_FILE};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof(small) / sizeof(small[0]); i++)

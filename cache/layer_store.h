@@ -19,6 +19,7 @@
 #include "cache/number_table.h"
 #include "cache/store.h"
 #include "format/erofs_read.h"
+#include "format/link_table.h"
 #include "format/span_table.h"
 
 #define LAYER_PAGE 4096u
@@ -39,6 +40,10 @@ const char *layer_store_key(const struct layer_store *l);
 const struct erofs_read *layer_store_index(const struct layer_store *l);
 const struct span_table *layer_store_spans(const struct layer_store *l);
 uint64_t layer_store_size(const struct layer_store *l); /* of the layer file */
+
+/* What its programs load, for who fills it; NULL: nobody said. */
+const struct link_table *layer_store_links(const struct layer_store *l);
+#define LAYER_STORE_LINKS_FILE "links"
 
 /* Reads bytes that must all lie inside the layer file. -EAGAIN: at least one page is missing. */
 int layer_store_read(const struct layer_store *l, void *data, size_t size, uint64_t off);

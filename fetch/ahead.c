@@ -14,9 +14,9 @@
 #include "fetch/closure.h"
 #include "fetch/gaps.h"
 #include "fetch/layer_files.h"
+#include "fetch/layer_links.h"
 #include "fetch/mentions.h"
 #include "fetch/span_unit.h"
-#include "format/elf.h"
 
 #define TOUCHES 1024u	      /* that wait for the thread; more are dropped */
 #define KEEP_SECONDS 20	      /* the tables, after the last touch */
@@ -132,10 +132,7 @@ static int spans_of(const struct span_table *spans, const struct layer_file *f, 
 
 static bool read_head(const struct table *t, const struct layer_file *f, struct elf_head *ret)
 {
-	uint8_t data[ELF_HEAD_SIZE];
-
-	return (f->program || f->library) && f->size >= sizeof(data) &&
-	       layer_store_read(t->layer, data, sizeof(data), f->off) == 0 && elf_parse_head(data, sizeof(data), ret) == 0;
+	return (f->program || f->library) && layer_links_head(t->layer, f->off, f->size, ret);
 }
 
 /* Of a program or library the segment that has the byte: code, constants and data each are touched in a way of their own,
@@ -180,18 +177,16 @@ static void ask_part(struct ahead *a, const struct table *t, const struct layer_
 /* `first`: the byte of the layer file that was touched. What is read only when something is thrown is not asked for. */
 static void ask_file_from(struct ahead *a, const struct table *t, struct layer_file *f, uint64_t first)
 {
+	struct elf_range used[2] = {{0, f->size}};
 	struct elf_head h;
 
 	if (f->asked)
 		return;
 	f->asked = true;
-	first -= f->off;
-	if (!read_head(t, f, &h) || h.unwind.size == 0 || h.unwind.off + h.unwind.size > f->size) {
-		ask_part(a, t, f, 0, f->size, first);
-		return;
-	}
-	ask_part(a, t, f, 0, h.unwind.off, first);
-	ask_part(a, t, f, h.unwind.off + h.unwind.size, f->size, first);
+	if (read_head(t, f, &h))
+		elf_used(&h, f->size, used);
+	for (size_t i = 0; i < 2; i++)
+		ask_part(a, t, f, used[i].off, used[i].off + used[i].size, first - f->off);
 }
 
 static void ask_file(struct ahead *a, const struct table *t, struct layer_file *f)

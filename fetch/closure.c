@@ -13,7 +13,8 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/thread.h"
-#include "format/elf.h"
+#include "fetch/layer_links.h"
+#include "format/link_table.h"
 #include "format/tree.h"
 
 #define PROGRAMS 4u	     /* at a time; of more the linker's own reads say what they need */
@@ -25,6 +26,7 @@
 #define BEGIN_SIZE (128u << 10) /* but its beginning */
 #define END_SIZE (192u << 10)	/* and its end, where it says what the linker reads and writes: */
 #define PARTS_MAX (16u << 20)	/* symbols and relocations, and data, each at most so much */
+#define NAMED_MAX (64u << 10) /* a file of more is not asked for because a program names it */
 #define CACHE_MAX (1u << 20) /* ld.so.cache */
 #define WAIT_MS 15000	     /* for bytes that are parsed */
 #define PATH_SIZE 1024u
@@ -123,27 +125,26 @@ static void ask_library(struct closure *l, const struct file *f)
 	ask(l, f->position, f->off + f->size - END_SIZE, END_SIZE);
 }
 
-/* All but what is read only when something is thrown. */
 static void ask_whole(struct closure *l, const struct file *f)
 {
-	uint8_t head[ELF_HEAD_SIZE];
+	struct elf_range used[2] = {{0, f->size}};
 	struct elf_head h;
 
-	if (f->size < sizeof(head) || layer_store_read(l->layers[f->position], head, sizeof(head), f->off) < 0 ||
-	    elf_parse_head(head, sizeof(head), &h) < 0 || h.unwind.off + h.unwind.size > f->size)
-		h.unwind = (struct elf_range){0};
-	ask(l, f->position, f->off, h.unwind.size ? h.unwind.off : f->size);
-	if (h.unwind.size)
-		ask(l, f->position, f->off + h.unwind.off + h.unwind.size, f->size - h.unwind.off - h.unwind.size);
+	if (layer_links_head(l->layers[f->position], f->off, f->size, &h))
+		elf_used(&h, f->size, used);
+	for (size_t i = 0; i < 2; i++)
+		ask(l, f->position, f->off + used[i].off, used[i].size);
 }
 
 /* Of one that is not asked for as a whole, what the linker goes through from end to end. */
-static void ask_parts(struct closure *l, const struct file *f, const struct elf_head *h, const struct elf_dynamic *d)
+static void ask_parts(struct closure *l, const struct file *f, const struct link_facts *k)
 {
+	const struct elf_head *h = &k->head;
+
 	if (f->size <= SMALL_MAX)
 		return;
-	if (d->tables_end <= f->size && d->tables_end <= PARTS_MAX)
-		ask(l, f->position, f->off, d->tables_end);
+	if (k->dynamic.tables_end <= f->size && k->dynamic.tables_end <= PARTS_MAX)
+		ask(l, f->position, f->off, k->dynamic.tables_end);
 	for (size_t i = 0; i < h->n_loads; i++)
 		if (h->loads[i].writable && h->loads[i].off < f->size && h->loads[i].size <= f->size - h->loads[i].off &&
 		    h->loads[i].size <= PARTS_MAX)
@@ -186,12 +187,16 @@ static int read_file(struct closure *l, const struct file *f, uint64_t off, void
 	return r;
 }
 
-static int read_text(struct closure *l, const struct file *f, uint64_t off, char ret[static PATH_SIZE])
-{
-	size_t size;
-	int r = read_file(l, f, off, ret, PATH_SIZE, &size);
+struct reading {
+	struct closure *closure;
+	const struct file *file;
+};
 
-	return r < 0 ? r : memchr(ret, 0, size) && ret[0] ? 0 : -ENOEXEC;
+static int read_for_facts(void *opaque, uint64_t off, void *data, size_t size, size_t *ret_size)
+{
+	const struct reading *r = opaque;
+
+	return read_file(r->closure, r->file, off, data, size, ret_size);
 }
 
 static int find(struct closure *l, const char *path, struct file *ret)
@@ -260,56 +265,50 @@ static void read_cache(struct closure *l)
 		l->cache.size = size;
 }
 
-/* As the linker looks: RUNPATH, the cache, the usual places. */
-static void add_library(struct closure *l, const struct file *f, const char *run_path, const char *name)
+static bool add_by_cache(struct closure *l, const char *name)
 {
-	static const char *const usual[] = {"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"};
 	const char *path;
+
+	if (!l->cache_read)
+		read_cache(l);
+	path = elf_cache_find(l->cache.data, l->cache.size, name);
+	return path && add_path(l, path);
+}
+
+/* As the linker looks: RUNPATH, the cache, the usual places. Those first, when it need not be waited for: a library is
+ * seldom in two of them. */
+static void add_library(struct closure *l, const struct file *f, const char *run_path, const char *name, bool waits)
+{
+	static const char *const usual[] = {"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib", "/lib/x86_64-linux-gnu",
+					    "/usr/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu"};
 
 	if (strchr(name, '/')) {
 		add_path(l, name);
 		return;
 	}
-	for (const char *at = run_path; *at;) {
+	for (const char *at = run_path ? run_path : ""; *at;) {
 		size_t size = strcspn(at, ":");
 
 		if (add_in(l, at, size, f->directory, name))
 			return;
 		at += size + (at[size] == ':');
 	}
-	if (!l->cache_read)
-		read_cache(l);
-	path = elf_cache_find(l->cache.data, l->cache.size, name);
-	if (path && add_path(l, path))
+	if (waits && add_by_cache(l, name))
 		return;
 	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 		if (add_in(l, usual[i], strlen(usual[i]), "", name))
 			return;
-}
-
-static void look_at_dynamic(struct closure *l, const struct file *f, const struct elf_head *h)
-{
-	uint8_t data[ELF_DYNAMIC_MAX];
-	char run_path[PATH_SIZE] = "", name[PATH_SIZE];
-	struct elf_dynamic d;
-	size_t size;
-
-	if (h->dynamic.size == 0 || read_file(l, f, h->dynamic.off, data, (size_t)h->dynamic.size, &size) < 0 ||
-	    elf_parse_dynamic(h, data, size, &d) < 0)
-		return;
-	ask_parts(l, f, h, &d);
-	if (d.run_path && read_text(l, f, d.run_path, run_path) < 0)
-		run_path[0] = '\0';
-	for (size_t i = 0; i < d.n_needed; i++)
-		if (read_text(l, f, d.needed[i], name) == 0)
-			add_library(l, f, run_path, name);
+	if (!waits)
+		add_by_cache(l, name);
 }
 
 /* "#! /usr/bin/env python3" means python3, too. */
-static void look_at_script(struct closure *l, char *line)
+static void look_at_script(struct closure *l, const char *interpreter)
 {
 	static const char *const usual[] = {"/usr/local/bin", "/usr/bin", "/bin"};
-	char *save = NULL, *program = strtok_r(line, " \t", &save), *argument = strtok_r(NULL, " \t", &save);
+	_cleanup_(fd_free_memory) char *line = strdup(interpreter ? interpreter : "");
+	char *save = NULL, *program = line ? strtok_r(line, " \t", &save) : NULL;
+	char *argument = program ? strtok_r(NULL, " \t", &save) : NULL;
 	const char *base = program ? strrchr(program, '/') : NULL;
 
 	if (!program || !add_path(l, program))
@@ -321,27 +320,45 @@ static void look_at_script(struct closure *l, char *line)
 
 static void look_at(struct closure *l, const struct file *f)
 {
-	char head[ELF_HEAD_SIZE + 1], interpreter[PATH_SIZE];
-	struct elf_head h;
+	const struct link_table *t = layer_store_links(l->layers[f->position]);
+	struct reading reading = {l, f};
+	struct link_facts k;
 	struct file linker;
-	size_t size;
+	const bool known = t && link_table_find(t, f->off, &k);
 
-	if (read_file(l, f, 0, head, ELF_HEAD_SIZE, &size) < 0)
+	if (!known && link_facts_head(read_for_facts, &reading, &k) < 0)
 		return;
-	head[size] = '\0';
-	if (f->script_allowed && memcmp(head, "#!", 2) == 0) {
-		head[strcspn(head, "\n")] = '\0';
-		look_at_script(l, head + 2);
+	if (k.script) {
+		if (f->script_allowed)
+			look_at_script(l, k.interpreter);
 		return;
 	}
-	if (elf_parse_head(head, size, &h) < 0)
-		return;
-	if (h.interpreter.size && read_text(l, f, h.interpreter.off, interpreter) == 0 && find(l, interpreter, &linker) == 0) {
+	if (k.interpreter && find(l, k.interpreter, &linker) == 0) {
 		if (linker.size <= OPENED_MAX)
 			need(l, &linker, 0, linker.size); /* the kernel waits for it already */
 		add(l, &linker);
 	}
-	look_at_dynamic(l, f, &h);
+	if (!known && link_facts_dynamic(read_for_facts, &reading, &k) < 0)
+		return;
+	ask_parts(l, f, &k);
+	if (!known)
+		(void)link_facts_names(read_for_facts, &reading, &k);
+	for (size_t i = 0; i < k.n_needed; i++)
+		add_library(l, f, k.run_path, k.needed[i], !known);
+}
+
+/* Small files that it names: libc its tables, a server its configuration. */
+static void ask_named(struct closure *l, const struct file *f)
+{
+	const struct link_table *t = layer_store_links(l->layers[f->position]);
+	struct link_facts k;
+	struct file named;
+
+	if (!t || !link_table_find(t, f->off, &k))
+		return;
+	for (size_t i = 0; i < k.n_paths; i++)
+		if (find(l, k.paths[i], &named) == 0 && named.size <= NAMED_MAX)
+			ask(l, named.position, named.off, named.size);
 }
 
 /* As a shell does. */
@@ -403,6 +420,8 @@ static void *run(void *argument)
 		for (size_t i = 0; i < l->n_files; i++)
 			if (l->files[i].size <= (i == 0 && l->command ? PROGRAM_MAX : l->whole_max))
 				ask_whole(l, &l->files[i]);
+		for (size_t i = 0; i < l->n_files; i++)
+			ask_named(l, &l->files[i]);
 	}
 	closure_free(l);
 	atomic_fetch_sub(&n_running, 1);

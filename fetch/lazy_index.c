@@ -21,6 +21,7 @@
 #include "fetch/artifact_push.h"
 #include "fetch/ensure_layers.h"
 #include "fetch/image_referrers.h"
+#include "fetch/layer_links.h"
 #include "fetch/lazy.h"
 #include "fetch/profile_blob.h"
 #include "fetch/referrers.h"
@@ -60,15 +61,20 @@ static int keep_blob(struct made *m, const struct bytes *b, struct lazy_artifact
 	return blob_store_put(m->context->store, &ret->digest, b->data, b->size);
 }
 
-/* A file of the layer, packed into a blob. */
-static int pack_file(struct made *m, int dir_fd, const char *name, struct lazy_artifact_blob *ret)
+static int read_file(int dir_fd, const char *name, struct bytes *ret)
+{
+	int r = fd_read_file(dir_fd, name, LIMIT_LAZY_BLOB_SIZE, ret);
+
+	return r < 0 ? fail(-r, "%s of a layer cannot be read: %s", name, strerror(-r)) : 0;
+}
+
+static int pack_index(struct made *m, int dir_fd, struct lazy_artifact_blob *ret)
 {
 	_cleanup_(bytes_free) struct bytes plain = {0}, packed = {0};
-	int r = fd_read_file(dir_fd, name, LIMIT_LAZY_BLOB_SIZE, &plain);
+	int r = read_file(dir_fd, "index.erofs", &plain);
 
-	if (r < 0)
-		return fail(-r, "%s of a layer cannot be read: %s", name, strerror(-r));
-	r = zstd_blob_pack(plain.data, plain.size, &packed);
+	if (r == 0)
+		r = zstd_blob_pack(plain.data, plain.size, &packed);
 	return r < 0 ? r : keep_blob(m, &packed, ret);
 }
 
@@ -109,16 +115,20 @@ static int passing_table(const struct layer_store *layer, struct bytes *ret)
 	return r < 0 ? r : span_table_finish(&b, ret);
 }
 
-static int pack_passing(struct made *m, const struct image_layer *l, struct lazy_artifact_blob *ret)
+/* The span table, then the link table. */
+static int pack_spans(struct made *m, const struct layer_store *layer, int dir_fd, bool passing, struct lazy_artifact_blob *ret)
 {
-	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
-	_cleanup_(bytes_free) struct bytes plain = {0}, packed = {0};
-	int r = layer_table_get(m->context->layers, l->key, &layer);
+	_cleanup_(bytes_free) struct bytes spans = {0}, links = {0}, packed = {0}, more = {0};
+	int r = passing ? passing_table(layer, &spans) : read_file(dir_fd, "spans", &spans);
 
 	if (r == 0)
-		r = passing_table(layer, &plain);
+		r = layer_links_make(layer, &links);
 	if (r == 0)
-		r = zstd_blob_pack(plain.data, plain.size, &packed);
+		r = zstd_blob_pack(spans.data, spans.size, &packed);
+	if (r == 0)
+		r = zstd_blob_pack(links.data, links.size, &more);
+	if (r == 0)
+		r = bytes_append(&packed, more.data, more.size);
 	return r < 0 ? r : keep_blob(m, &packed, ret);
 }
 
@@ -133,13 +143,13 @@ static int add_layer(struct made *m, const struct image_layer *l, bool passing)
 	if (dir_fd < 0)
 		return fail(-dir_fd, "layer %s is gone from the store; try again", l->key);
 	to->layer = l->blob.digest;
-	r = passing ? pack_passing(m, l, &to->spans) : pack_file(m, dir_fd, "spans", &to->spans);
+	r = layer_table_get(m->context->layers, l->key, &m->layers[n]);
 	if (r == 0)
-		r = pack_file(m, dir_fd, "index.erofs", &to->index);
+		r = pack_spans(m, m->layers[n], dir_fd, passing, &to->spans);
+	if (r == 0)
+		r = pack_index(m, dir_fd, &to->index);
 	if (r == 0 && !passing)
 		r = take_windows(m, dir_fd, &to->windows);
-	if (r == 0)
-		r = layer_table_get(m->context->layers, l->key, &m->layers[n]);
 	if (r == 0)
 		r = number_table_find_layer(m->context->numbers, l->key, &m->numbers[n]);
 	if (r < 0)

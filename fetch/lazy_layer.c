@@ -15,6 +15,7 @@
 #include "cache/layer_new.h"
 #include "format/decoder.h"
 #include "format/erofs_read.h"
+#include "format/link_table.h"
 #include "format/span_table.h"
 #include "format/zstd_blob.h"
 
@@ -85,26 +86,38 @@ static int unpack_index(const struct get *g, struct layer_new *layer, struct ero
 	return 0;
 }
 
-static int unpack_spans(const struct get *g, uint64_t layer_file_size, struct bytes *ret)
+static int unpack(const void *data, size_t size, struct bytes *ret)
+{
+	int r = zstd_blob_size(data, size, LIMIT_LAZY_BLOB_SIZE, &ret->size);
+
+	if (r == 0 && decoder_is_bomb(size, ret->size))
+		r = -EFBIG;
+	if (r == 0)
+		r = bytes_reserve(ret, 1);
+	return r < 0 ? r : zstd_blob_unpack(data, size, ret->data, ret->size);
+}
+
+/* And the link table behind it, which stays empty when there is none, or one of a newer lazyrun. */
+static int unpack_spans(const struct get *g, uint64_t layer_file_size, struct bytes *ret, struct bytes *ret_links)
 {
 	_cleanup_(span_table_free) struct span_table *t = NULL;
-	size_t size = 0;
-	int r = zstd_blob_size(g->packed.data, g->packed.size, LIMIT_LAZY_BLOB_SIZE, &size);
+	_cleanup_(link_table_free) struct link_table *links = NULL;
+	const size_t n = zstd_blob_first(g->packed.data, g->packed.size);
+	int r = unpack(g->packed.data, n, ret);
 
-	if (r == 0)
-		r = bytes_reserve(ret, size + 1);
 	if (r == -ENOMEM)
 		return r;
-	if (r == 0)
-		r = zstd_blob_unpack(g->packed.data, g->packed.size, ret->data, size);
-	ret->size = size;
 	if (r < 0 || span_table_load(ret->data, ret->size, layer_file_size, &t) < 0)
 		return broken(g->source, "span table", g->blob);
+	if (n < g->packed.size && (unpack(g->packed.data + n, g->packed.size - n, ret_links) < 0 ||
+				   link_table_load(ret_links->data, ret_links->size, &links) < 0))
+		ret_links->size = 0;
 	return 0;
 }
 
 static int commit(struct context *c, struct layer_new *layer, const char *repository, const struct descriptor *blob,
-		  const struct lazy_artifact_layer *l, uint64_t layer_file_size, const struct bytes *spans)
+		  const struct lazy_artifact_layer *l, uint64_t layer_file_size, const struct bytes *spans,
+		  const struct bytes *links)
 {
 	_cleanup_(bytes_free) struct bytes line = {0}, name = {0}, windows = {0};
 	char key[LAYER_KEY_SIZE];
@@ -120,6 +133,8 @@ static int commit(struct context *c, struct layer_new *layer, const char *reposi
 		r = layer_new_file(layer, LAYER_BLOB_WINDOWS_FILE, windows.data, windows.size);
 	if (r == 0)
 		r = layer_new_file(layer, "sources", name.data, name.size);
+	if (r == 0 && links->size)
+		r = layer_new_file(layer, LAYER_STORE_LINKS_FILE, links->data, links->size);
 	if (r < 0)
 		return r;
 	lazy_layer_key(repository, l, key);
@@ -134,7 +149,7 @@ int lazy_layer_make(struct context *c, struct source *source, const char *reposi
 {
 	_cleanup_(layer_store_free) struct layer_store *there = NULL;
 	_cleanup_(layer_new_free) struct layer_new *layer = NULL;
-	_cleanup_(bytes_free) struct bytes spans = {0};
+	_cleanup_(bytes_free) struct bytes spans = {0}, links = {0};
 	struct erofs_read index = {0};
 	char key[LAYER_KEY_SIZE];
 	struct get *gets;
@@ -155,9 +170,9 @@ int lazy_layer_make(struct context *c, struct source *source, const char *reposi
 	if (r == 0)
 		r = unpack_index(&gets[0], layer, &index);
 	if (r == 0)
-		r = unpack_spans(&gets[1], index.layer_file_size, &spans);
+		r = unpack_spans(&gets[1], index.layer_file_size, &spans, &links);
 	if (r == 0)
-		r = commit(c, layer, repository, blob, l, index.layer_file_size, &spans);
+		r = commit(c, layer, repository, blob, l, index.layer_file_size, &spans, &links);
 	bytes_free(&gets[0].packed);
 	bytes_free(&gets[1].packed);
 	free(gets);

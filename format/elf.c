@@ -8,7 +8,7 @@
 
 #define N_TABLES 4u
 
-static bool inside(size_t size, uint64_t off, uint64_t n)
+static bool inside(uint64_t size, uint64_t off, uint64_t n)
 {
 	return off <= size && n <= size - off;
 }
@@ -106,6 +106,15 @@ int elf_parse_head(const void *data, size_t size, struct elf_head *ret)
 	extend_unwind(&h);
 	*ret = h;
 	return 0;
+}
+
+void elf_used(const struct elf_head *h, uint64_t file_size, struct elf_range ret[static 2])
+{
+	const bool any = h->unwind.size && inside(file_size, h->unwind.off, h->unwind.size);
+	const uint64_t from = any ? h->unwind.off : file_size, to = any ? from + h->unwind.size : file_size;
+
+	ret[0] = (struct elf_range){0, from};
+	ret[1] = (struct elf_range){to, file_size - to};
 }
 
 /* Where in the file an address lies; 0: nowhere. */

@@ -24,19 +24,24 @@ struct elf_range {
 	uint64_t off, size;
 };
 
+struct elf_load {
+	uint64_t address, off, size;
+	bool writable;
+};
+
 struct elf_head {
 	bool is_64;
 	struct elf_range interpreter; /* its path; size 0: none */
 	struct elf_range dynamic;     /* size 0: linked statically; at most ELF_DYNAMIC_MAX */
-	struct {
-		uint64_t address, off, size;
-		bool writable;
-	} loads[ELF_LOADS];
+	struct elf_load loads[ELF_LOADS];
 	size_t n_loads;
 	struct elf_range unwind; /* what only exceptions and debuggers read; size 0: none */
 };
 
 int elf_parse_head(const void *data, size_t size, struct elf_head *ret);
+
+/* All of a file of that size but the unwind tables: what is before them, and what is behind. */
+void elf_used(const struct elf_head *h, uint64_t file_size, struct elf_range ret[static 2]);
 
 struct elf_dynamic {
 	uint64_t needed[ELF_NEEDED]; /* where in the file the names lie, each ended by a NUL */

@@ -38,7 +38,8 @@ struct lazy_artifact_blob {
 
 struct lazy_artifact_layer {
 	struct digest layer; /* of the image's layer blob */
-	struct lazy_artifact_blob index, spans, windows; /* the first two always */
+	struct lazy_artifact_blob index, spans, windows; /* the first two always. spans: two zstd frames, the span table and
+							    the link table; the second one may be missing */
 };
 
 struct lazy_artifact_pack {

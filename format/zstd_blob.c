@@ -35,6 +35,13 @@ int zstd_blob_pack(const void *data, size_t size, struct bytes *ret)
 	return r;
 }
 
+size_t zstd_blob_first(const void *data, size_t size)
+{
+	size_t n = ZSTD_findFrameCompressedSize(data, size);
+
+	return ZSTD_isError(n) ? size : n;
+}
+
 int zstd_blob_size(const void *data, size_t size, uint64_t max, size_t *ret)
 {
 	unsigned long long plain = ZSTD_getFrameContentSize(data, size);

@@ -18,6 +18,9 @@
 
 int zstd_blob_pack(const void *data, size_t size, struct bytes *ret);
 
+/* Of several frames one behind the other, the size of the first; of what is none, all of it. */
+size_t zstd_blob_first(const void *data, size_t size);
+
 /* How many plain bytes zstd_blob_unpack() will write. */
 int zstd_blob_size(const void *data, size_t size, uint64_t max, size_t *ret);
 

@@ -39,11 +39,15 @@ def zstd(data):
     return room.raw[:n]
 
 
+def zstd_first(data):
+    """The size of the frame that `data` begins with."""
+    return _zstd.ZSTD_findFrameCompressedSize(data, ctypes.c_size_t(len(data)))
+
+
 def unzstd(data, size):
     """The plain bytes of the frame that `data` begins with."""
     room = ctypes.create_string_buffer(size + 1)
-    frame = _zstd.ZSTD_findFrameCompressedSize(data, ctypes.c_size_t(len(data)))
-    n = _zstd.ZSTD_decompress(room, ctypes.c_size_t(size + 1), data, ctypes.c_size_t(frame))
+    n = _zstd.ZSTD_decompress(room, ctypes.c_size_t(size + 1), data, ctypes.c_size_t(zstd_first(data)))
     return room.raw[:n]
 
 

@@ -52,6 +52,28 @@ static void reads_this_program(void **state)
 	assert_true(h.unwind.size > 0 && h.unwind.off > d.tables_end && h.unwind.off + h.unwind.size < h.dynamic.off);
 }
 
+static void leaves_the_unwind_tables_out(void **state)
+{
+	static const struct {
+		struct elf_range unwind, want[2];
+	} cases[] = {
+		{{0, 0}, {{0, 100}, {100, 0}}},
+		{{60, 30}, {{0, 60}, {90, 10}}},
+		{{60, 40}, {{0, 60}, {100, 0}}},
+		{{60, 41}, {{0, 100}, {100, 0}}},
+		{{UINT64_MAX, 1}, {{0, 100}, {100, 0}}},
+		{{1, UINT64_MAX}, {{0, 100}, {100, 0}}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct elf_range used[2];
+
+		elf_used(&(struct elf_head){.unwind = cases[i].unwind}, 100, used);
+		assert_memory_equal(used, cases[i].want, sizeof(used));
+	}
+}
+
 /* As Go's linker makes them. */
 static void without_unwind_tables(void **state)
 {
@@ -117,6 +139,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_this_program),
+		cmocka_unit_test(leaves_the_unwind_tables_out),
 		cmocka_unit_test(without_unwind_tables),
 		cmocka_unit_test(refuses_what_is_cut),
 		cmocka_unit_test(finds_in_the_cache),
