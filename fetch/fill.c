@@ -86,12 +86,26 @@ static void end_chain(struct fill *f, const struct fill_item *item, int r)
 		next->before_failed = r;
 }
 
-/* Out of the queue before the answer: who asks after it must not find the old item. `got`: what came, or NULL. */
-static void end_item(struct fill *f, struct fill_item *item, const struct span_unit *got, int r)
+/* To be tried again. The lock is held. */
+static void put_back(struct fill *f, struct fill_item *item)
+{
+	fill_queue_put_back(&f->queue, item);
+	note_released(f, item);
+	pthread_cond_signal(&f->more);
+}
+
+/* Out of the queue before the answer: who asks after it must not find the old item. `got`: what came, or NULL. A guess
+ * that failed, and that a reader wants meanwhile, is tried for the reader. */
+static void end_item(struct fill *f, struct fill_item *item, const struct span_unit *got, int r, bool guess)
 {
 	struct fill_item done;
 
 	pthread_mutex_lock(&f->lock);
+	if (r < 0 && guess && !item->ahead) {
+		put_back(f, item);
+		pthread_mutex_unlock(&f->lock);
+		return;
+	}
 	if (got)
 		count_unit(f, item, got);
 	if (r < 0 && !item->ahead)
@@ -103,14 +117,6 @@ static void end_item(struct fill *f, struct fill_item *item, const struct span_u
 	if (r == 0 || !done.ahead)
 		need_answer_unit(f->context, done.layer, done.number, &done.unit, r);
 	layer_store_free(&done.layer);
-}
-
-/* To be tried again. The lock is held. */
-static void put_back(struct fill *f, struct fill_item *item)
-{
-	fill_queue_put_back(&f->queue, item);
-	note_released(f, item);
-	pthread_cond_signal(&f->more);
 }
 
 /* Whether the readers of an item that failed wait on; the worker does not: the next span may have another host. */
@@ -165,7 +171,7 @@ static void end_one_of_run(void *opaque, size_t i)
 {
 	const struct running *r = opaque;
 
-	end_item(r->fill, r->batch->items[i], &r->batch->missing[i], 0);
+	end_item(r->fill, r->batch->items[i], &r->batch->missing[i], 0, false);
 }
 
 /* Who has it waits at most for one that is before it, so all end. */
@@ -224,7 +230,7 @@ static void try_one(struct fill *f, const struct fill_batch *b)
 	pthread_mutex_unlock(&f->lock);
 	if (r < 0 && !ahead)
 		report_note("%s", text[0] ? text : strerror(-r)); /* the log */
-	end_item(f, item, r < 0 ? NULL : missing, r);
+	end_item(f, item, r < 0 ? NULL : missing, r, b->ahead);
 }
 
 /* Those that do not come this way are tried one by one. */
@@ -256,6 +262,7 @@ static void *work(void *argument)
 		pthread_mutex_lock(&f->lock);
 		take_batch(f, &b);
 		pthread_mutex_unlock(&f->lock);
+		missing.ahead = b.ahead;
 		for (size_t i = 0; i < b.n; i++) {
 			struct span_unit *m = &missing.missing[missing.n];
 
@@ -263,7 +270,7 @@ static void *work(void *argument)
 			if (m->n)
 				missing.items[missing.n++] = b.items[i];
 			else
-				end_item(f, b.items[i], NULL, 0);
+				end_item(f, b.items[i], NULL, 0, false);
 		}
 		if (missing.n == 1)
 			try_one(f, &missing);

@@ -21,7 +21,8 @@
  *          32  sha256
  *
  * A span with SPAN_WINDOW_BEFORE follows another of deflate, in the blob too, which holds all 32 KiB before its
- * checkpoint; at most SPAN_CHAIN_MAX in a row hang together like this. A foreign table has none.
+ * checkpoint; at most SPAN_CHAIN_MAX in a row hang together like this, no more bytes than one span may have. A foreign
+ * table has none.
  */
 #include "format/span_table.h"
 
@@ -113,7 +114,9 @@ static bool window_is_right(const struct span *s, bool foreign, const struct spa
 		return true;
 	return !foreign && (p->span.kind == SPAN_GZIP || p->span.kind == SPAN_GZIP_MEMBER) && p->chain < SPAN_CHAIN_MAX &&
 	       p->span.size >= s->skip + SPAN_WINDOW_MAX && s->packed_off > p->span.packed_off &&
-	       s->packed_off + s->packed_size > p->span.packed_off + p->span.packed_size;
+	       s->packed_off + s->packed_size > p->span.packed_off + p->span.packed_size &&
+	       s->off + s->size - p->chain_off <= LIMIT_SPAN_SIZE &&
+	       s->packed_off + s->packed_size - p->chain_packed_off <= LIMIT_SPAN_SIZE;
 }
 
 static bool span_is_right(const struct span *s, bool foreign, const struct span_table_tail *p, uint64_t layer_file_size)
@@ -128,7 +131,9 @@ static bool span_is_right(const struct span *s, bool foreign, const struct span_
 
 static void precede(struct span_table_tail *p, const struct span *s)
 {
-	p->chain = s->window_is == SPAN_WINDOW_BEFORE ? p->chain + 1 : 1;
+	p->chain++;
+	if (s->window_is != SPAN_WINDOW_BEFORE)
+		*p = (struct span_table_tail){.chain = 1, .chain_off = s->off, .chain_packed_off = s->packed_off};
 	p->span = *s;
 }
 

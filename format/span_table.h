@@ -86,7 +86,8 @@ int span_table_at(const struct span_table *t, uint64_t off, size_t *ret_index);
  * before the first one, they have no gaps, and each but the last ends at a multiple of 4096. */
 struct span_table_tail {
 	struct span span; /* the last one; size 0: none */
-	unsigned int chain; /* how many hang together with it, itself one of them */
+	unsigned int chain; /* how many hang together with it, itself one of them, */
+	uint64_t chain_off, chain_packed_off; /* and where the first of them begins */
 };
 struct span_table_builder {
 	struct bytes out;

@@ -238,6 +238,7 @@ static void chains_hold_together(void **state)
 		{1, 24, 8, {1}},
 		{1, 52, 1, {SPAN_ZSTD}},
 		{0, 52, 1, {SPAN_ZSTD}},
+		{SPAN_CHAIN_MAX - 1, 24, 8, {0, 0, 0, 4}}, /* more packed bytes than one span may have */
 		{SPAN_CHAIN_MAX, 48, 8, {0, 0, 0, 0, SPAN_GZIP, 0, 0, 2}}, /* too many */
 	};
 	_cleanup_(span_table_free) struct span_table *good = NULL;
