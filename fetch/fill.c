@@ -23,6 +23,7 @@
 #define RUN_PAUSE_MS 10000 /* none after one that failed */
 #define BEHIND 3u	  /* spans that follow one that a reader waits for, */
 #define BEHIND_MAX (512u << 10) /* of so many bytes at most */
+#define LONG_RUN 4u	  /* units of one request: who asks for so many reads them all */
 #define LOST_MAX 4u	  /* tries of a span whose predecessor does not come */
 #define BEFORE_MS 100	  /* the pause of one whose predecessor waits for memory */
 #define AGAIN_MS 250	  /* the first pause after a host could not be reached; each is twice the last, */
@@ -30,9 +31,10 @@
 
 struct fill {
 	struct context *context;
-	pthread_mutex_t lock; /* guards the next six */
+	pthread_mutex_t lock; /* guards the next seven */
 	pthread_cond_t more; /* by the monotonic clock */
-	pthread_cond_t released; /* an item that a worker had */
+	pthread_cond_t released; /* an item that a worker had: for */
+	unsigned int n_waiting;
 	struct fill_queue queue;
 	unsigned int n_workers;
 	int64_t wanted_last; /* clock_ms() of the last time that a reader waited */
@@ -52,6 +54,13 @@ static void count_unit(struct fill *f, const struct fill_item *item, const struc
 	link_rate_count(&f->queue.rate, got->packed_size);
 }
 
+/* Each worker that took something wakes the next one, if there is more. The lock is held. */
+static void wake(struct fill *f)
+{
+	if (fill_queue_is_ready(&f->queue))
+		pthread_cond_signal(&f->more);
+}
+
 /* Waits when there is none. The lock is held. */
 static void take_batch(struct fill *f, struct fill_batch *b)
 {
@@ -65,6 +74,7 @@ static void take_batch(struct fill *f, struct fill_batch *b)
 		else
 			pthread_cond_timedwait(&f->more, &f->lock, &until);
 	}
+	wake(f);
 }
 
 /* A worker has done what it could for the item. The lock is held. */
@@ -74,7 +84,8 @@ static void note_released(struct fill *f, const struct fill_item *item)
 		f->wanted_last = clock_ms();
 	if (span_unit_is_large(item->memory))
 		pthread_cond_broadcast(&f->more);
-	pthread_cond_broadcast(&f->released);
+	if (f->n_waiting)
+		pthread_cond_broadcast(&f->released);
 }
 
 /* What would be decoded behind the item cannot be, either. The lock is held. */
@@ -91,7 +102,7 @@ static void put_back(struct fill *f, struct fill_item *item)
 {
 	fill_queue_put_back(&f->queue, item);
 	note_released(f, item);
-	pthread_cond_signal(&f->more);
+	wake(f);
 }
 
 /* Out of the queue before the answer: who asks after it must not find the old item. `got`: what came, or NULL. A guess
@@ -157,7 +168,7 @@ static int add_span(struct fill *f, struct layer_store *layer, uint32_t number, 
 
 	if (f->queue.n > f->n_workers && f->n_workers < WORKERS && thread_start_detached(work, f) == 0)
 		f->n_workers++;
-	pthread_cond_signal(&f->more);
+	wake(f);
 	return r;
 }
 
@@ -182,9 +193,27 @@ static void wait_while_taken(void *opaque, size_t span)
 	const struct fill_item *i;
 
 	pthread_mutex_lock(&f->lock);
+	f->n_waiting++;
 	while ((i = fill_queue_find(&f->queue, r->layer, span)) && i->taken)
 		pthread_cond_wait(&f->released, &f->lock);
+	f->n_waiting--;
 	pthread_mutex_unlock(&f->lock);
+}
+
+/* A request is saved when the span before a long run is on its way; neither readers nor single guesses wait for that. */
+static bool is_taken(void *opaque, size_t span)
+{
+	const struct running *r = opaque;
+	const struct fill_item *i = NULL;
+	bool is = false;
+
+	if (!r->batch->ahead || r->batch->n < LONG_RUN)
+		return false;
+	pthread_mutex_lock(&r->fill->lock);
+	i = fill_queue_find(&r->fill->queue, r->layer, span);
+	is = i && i->taken;
+	pthread_mutex_unlock(&r->fill->lock);
+	return is;
 }
 
 /* The span before is not here, and nobody fetches it: it was evicted, or did not come. False: once too often. */
@@ -210,7 +239,7 @@ static void try_one(struct fill *f, const struct fill_batch *b)
 {
 	struct fill_item *item = b->items[0];
 	const struct span_unit *missing = &b->missing[0];
-	const struct span_get_caller caller = {&(struct running){f, b, item->layer}, end_one_of_run, wait_while_taken};
+	const struct span_get_caller caller = {&(struct running){f, b, item->layer}, end_one_of_run, wait_while_taken, is_taken};
 	char text[REPORT_TEXT_SIZE] = "", *outer = report_capture(text);
 	int r = span_get(f->context, item->layer, missing, &caller);
 	bool ahead;
@@ -237,7 +266,7 @@ static void try_one(struct fill *f, const struct fill_batch *b)
 static void try_run(struct fill *f, const struct fill_batch *b)
 {
 	struct layer_store *layer = layer_store_again(b->items[0]->layer);
-	const struct span_get_caller caller = {&(struct running){f, b, layer}, end_one_of_run, wait_while_taken};
+	const struct span_get_caller caller = {&(struct running){f, b, layer}, end_one_of_run, wait_while_taken, is_taken};
 	size_t n = span_get_run(f->context, layer, b->missing, b->n, &caller);
 
 	layer_store_free(&layer);
@@ -278,7 +307,7 @@ static void *work(void *argument)
 			try_run(f, &missing);
 		pthread_mutex_lock(&f->lock);
 		fill_queue_end(&f->queue, &b);
-		pthread_cond_signal(&f->more);
+		wake(f);
 		pthread_mutex_unlock(&f->lock);
 	}
 	return NULL;

@@ -65,6 +65,7 @@ void fill_queue_put_back(struct fill_queue *q, struct fill_item *item)
 {
 	release(q, item);
 	q->n_ahead_waiting += item->ahead;
+	q->n_wanted_waiting += !item->ahead;
 }
 
 void fill_queue_to_end(struct fill_queue *q, struct fill_item *item)
@@ -86,7 +87,10 @@ static int add_unit(struct fill_queue *q, struct layer_store *layer, uint32_t nu
 	struct fill_item *item = fill_queue_find(q, layer, unit->first);
 
 	if (item) {
-		q->n_ahead_waiting -= item->ahead && !ahead && !item->taken;
+		if (item->ahead && !ahead && !item->taken) {
+			q->n_ahead_waiting--;
+			q->n_wanted_waiting++;
+		}
 		item->ahead = item->ahead && ahead;
 		return 0;
 	}
@@ -101,6 +105,7 @@ static int add_unit(struct fill_queue *q, struct layer_store *layer, uint32_t nu
 	append(q, item);
 	q->n++;
 	q->n_ahead_waiting += ahead;
+	q->n_wanted_waiting += !ahead;
 	return 0;
 }
 
@@ -131,6 +136,16 @@ static bool may_begin(const struct fill_queue *q, const struct fill_item *i, boo
 	return true;
 }
 
+static bool may_go_ahead(const struct fill_queue *q)
+{
+	return q->n_ahead < AHEAD_WORKERS && (q->ahead_out < ahead_bytes(q) || q->n_ahead < 3);
+}
+
+bool fill_queue_is_ready(const struct fill_queue *q)
+{
+	return q->n_wanted_waiting > 0 || (q->n_ahead_waiting > 0 && may_go_ahead(q));
+}
+
 static struct fill_item *find_item(const struct fill_queue *q, int64_t *ret_soonest)
 {
 	struct fill_item *ahead = NULL;
@@ -148,7 +163,7 @@ static struct fill_item *find_item(const struct fill_queue *q, int64_t *ret_soon
 		else if (i->again < *ret_soonest)
 			*ret_soonest = i->again;
 	}
-	return q->n_ahead < AHEAD_WORKERS && (q->ahead_out < ahead_bytes(q) || q->n_ahead < 3) ? ahead : NULL;
+	return may_go_ahead(q) ? ahead : NULL;
 }
 
 static void take_item(struct fill_queue *q, struct fill_item *i)
@@ -157,10 +172,10 @@ static void take_item(struct fill_queue *q, struct fill_item *i)
 	if (span_unit_is_large(i->memory))
 		q->memory_out += i->memory;
 	i->counted = i->ahead;
-	if (!i->counted)
-		return;
-	q->ahead_out += i->unit.packed_size;
-	q->n_ahead_waiting--;
+	q->n_ahead_waiting -= i->ahead;
+	q->n_wanted_waiting -= !i->ahead;
+	if (i->counted)
+		q->ahead_out += i->unit.packed_size;
 }
 
 static struct span first_span(const struct fill_item *i)

@@ -44,7 +44,7 @@ struct fill_queue {
 	uint64_t memory_out; /* what the large items that are taken may use */
 	unsigned int n_ahead; /* batches that are taken for nobody */
 	uint64_t ahead_out; /* packed bytes of items that are */
-	unsigned int n_ahead_waiting;
+	unsigned int n_ahead_waiting, n_wanted_waiting; /* for a worker */
 	struct link_rate rate; /* of what comes: the caller counts it */
 	int64_t no_runs_before; /* the next request for several */
 };
@@ -68,6 +68,9 @@ struct fill_item *fill_queue_find(const struct fill_queue *q, const struct layer
 /* The oldest whose time has come, and those that lie behind it and are wanted too. False: none, before *ret_soonest. */
 bool fill_queue_take(struct fill_queue *q, struct fill_batch *ret, int64_t *ret_soonest);
 void fill_queue_end(struct fill_queue *q, const struct fill_batch *b);
+
+/* Whether there may be something to be taken. */
+bool fill_queue_is_ready(const struct fill_queue *q);
 
 /* No worker has it any more: it is done, or to be taken again. */
 void fill_queue_remove(struct fill_queue *q, struct fill_item *item);

@@ -75,13 +75,23 @@ static size_t find_places(struct context *c, char *const *names, size_t n_names,
 	return n;
 }
 
+/* One unit on its way. */
+struct way {
+	struct layer_store *layer;
+	struct span_unit unit;
+	struct span span; /* the unit's first, which is its only one when it has a window */
+	uint8_t *packed;
+	const struct span_get_caller *caller;
+};
+
 /* What a checkpoint needs besides its span's packed bytes: the plain bytes before it, or its window. */
 struct window {
 	struct layer_store *layer;
 	const struct span *span;
 	struct span_before before;
 	bool is_before;
-	bool waits; /* until it is */
+	bool waits; /* until it is: there is no other, */
+	bool comes; /* or it is on its way already, and saves a request */
 	uint8_t *packed;
 	/* On its way from an artifact. It has no digest of its own: a wrong one makes a span that fails its digest. */
 	struct source *source;
@@ -138,37 +148,50 @@ static int begin_remote(struct context *c, struct window *w)
 	return 0;
 }
 
-/* `distrust`: not the bytes before, from which it has failed already. */
-static int window_begin(struct context *c, struct layer_store *layer, const struct span *s, struct source *source, bool once,
-			bool distrust, struct window *w)
+static int window_fetch(struct context *c, struct window *w)
 {
 	int r;
+
+	w->packed = malloc(w->span->window_size);
+	r = w->packed ? read_window(c, w) : -ENOMEM;
+	if (r == -ENOENT)
+		return begin_remote(c, w);
+	return r < 0 ? fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(w->layer), strerror(-r)) : 0;
+}
+
+/* `distrust`: not the bytes before, from which it has failed already. */
+static int window_begin(struct context *c, const struct way *way, struct source *source, bool once, bool distrust, struct window *w)
+{
+	struct layer_store *layer = way->layer;
+	const struct span *s = &way->span;
+	const size_t number = way->unit.first;
 
 	*w = (struct window){.layer = layer, .span = s, .source = source, .once = once,
 			     .waits = s->window_is == SPAN_WINDOW_BEFORE};
 	if (s->window_size == 0)
 		return 0;
 	w->is_before = !distrust && read_before(layer, s, &w->before);
-	if (w->is_before)
-		return 0;
-	w->packed = malloc(s->window_size);
-	r = w->packed ? read_window(c, w) : -ENOMEM;
-	if (r == -ENOENT)
-		return begin_remote(c, w);
-	return r < 0 ? fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(layer), strerror(-r)) : 0;
+	w->comes = !distrust && !w->is_before && number > 0 && way->caller->comes(way->caller->opaque, number - 1);
+	return w->is_before || w->comes ? 0 : window_fetch(c, w);
 }
 
-/* Until it is here. `number`: the span's. */
-static int window_end(struct window *w, size_t number, const struct span_get_caller *caller)
+/* Until it is here. */
+static int window_end(struct context *c, struct window *w, const struct way *way)
 {
-	if (!w->waits)
+	const size_t number = way->unit.first;
+	int r = 0;
+
+	if (!w->waits && !w->comes)
 		return beside_report(&w->beside);
 	w->is_before = read_before(w->layer, w->span, &w->before);
 	if (w->is_before)
 		return 0;
-	caller->wait(caller->opaque, number - 1);
+	way->caller->wait(way->caller->opaque, number - 1);
 	w->is_before = read_before(w->layer, w->span, &w->before);
-	return w->is_before ? 0 : -ENODATA;
+	if (w->is_before || w->waits)
+		return w->is_before ? 0 : -ENODATA;
+	r = window_fetch(c, w);
+	return r < 0 ? r : beside_report(&w->beside);
 }
 
 static void window_free(struct window *w)
@@ -207,27 +230,18 @@ static int put_unit(struct context *c, struct layer_store *layer, const struct s
 	return fail(-r, "layer %s cannot be written in %s: %s", layer_store_key(layer), c->store->store_path, strerror(-r));
 }
 
-/* One unit on its way. */
-struct way {
-	struct layer_store *layer;
-	struct span_unit unit;
-	struct span span; /* the unit's first, which is its only one when it has a window */
-	uint8_t *packed;
-	const struct span_get_caller *caller;
-};
-
 static int get_and_put(struct context *c, struct source *source, const struct descriptor *blob, const struct way *w,
 		       bool once, bool distrust)
 {
 	_cleanup_(window_free) struct window window;
-	int r = window_begin(c, w->layer, &w->span, source, once, distrust, &window), r_window;
+	int r = window_begin(c, w, source, once, distrust, &window), r_window;
 
 	if (r < 0)
 		return r;
 	r = get_range(source, blob, w->unit.packed_off, (size_t)w->unit.packed_size, once, w->packed);
 	if (r < 0 && window.waits)
 		return r;
-	r_window = window_end(&window, w->unit.first, w->caller);
+	r_window = window_end(c, &window, w);
 	r = r < 0 ? r : r_window;
 	return r < 0 ? r : put_unit(c, w->layer, &w->unit, &w->span, w->packed, &window);
 }
@@ -312,17 +326,18 @@ struct run {
 	size_t n, next; /* the next one whose bytes are to come */
 	uint64_t off; /* the range's */
 	uint8_t *packed;
-	struct window window; /* of the next one, when it is begun */
-	struct span span;
+	struct way way; /* the next one, when it is begun, */
+	struct window window; /* and its window */
 	bool begun, broken;
 	const struct span_get_caller *caller;
 };
 
 static int begin_next(struct run *run)
 {
-	span_table_get(layer_store_spans(run->layer), run->units[run->next].first, &run->span);
+	run->way = (struct way){.layer = run->layer, .unit = run->units[run->next], .caller = run->caller};
+	span_table_get(layer_store_spans(run->layer), run->way.unit.first, &run->way.span);
 	run->begun = true;
-	return window_begin(run->context, run->layer, &run->span, run->source, true, false, &run->window);
+	return window_begin(run->context, &run->way, run->source, true, false, &run->window);
 }
 
 static void end_next(struct run *run)
@@ -341,8 +356,8 @@ static void run_arrived(void *opaque, uint64_t received)
 
 		if (u->packed_off + u->packed_size - run->off > received)
 			return;
-		run->broken = (!run->begun && begin_next(run) < 0) || window_end(&run->window, u->first, run->caller) < 0 ||
-			      put_unit(run->context, run->layer, u, &run->span, run->packed + (u->packed_off - run->off),
+		run->broken = (!run->begun && begin_next(run) < 0) || window_end(run->context, &run->window, &run->way) < 0 ||
+			      put_unit(run->context, run->layer, u, &run->way.span, run->packed + (u->packed_off - run->off),
 				       &run->window) < 0;
 		end_next(run);
 		if (run->broken)

@@ -14,11 +14,12 @@
 #include "fetch/context.h"
 #include "fetch/span_unit.h"
 
-/* Who asks. Both are called by the calling thread. */
+/* Who asks. All are called by the calling thread. */
 struct span_get_caller {
 	void *opaque;
 	void (*done)(void *opaque, size_t i); /* of several units one is in, by its place among them */
 	void (*wait)(void *opaque, size_t span); /* for as long as somebody else fetches it */
+	bool (*comes)(void *opaque, size_t span); /* whether somebody does, and the caller has the time to wait */
 };
 
 /* Fetches, decodes, verifies and writes the spans of `unit`. */
