@@ -239,7 +239,7 @@ static int get_and_put(struct context *c, struct source *source, const struct de
 	if (r < 0)
 		return r;
 	r = get_range(source, blob, w->unit.packed_off, (size_t)w->unit.packed_size, once, w->packed);
-	if (r < 0 && window.waits)
+	if (r < 0 && (window.waits || window.comes))
 		return r;
 	r_window = window_end(c, &window, w);
 	r = r < 0 ? r : r_window;

@@ -4,15 +4,13 @@
 #include <errno.h>
 #include <string.h>
 
-#define NAME_SIZE 1024u
-
-/* Keeps the first text of `data`; NULL: it has no end, is empty, or there is no room. */
+/* Keeps the first text of `data`; NULL: it has no end, is empty, too long, or there is no room. */
 static const char *keep(struct link_facts *f, const char *data, size_t size)
 {
 	size_t n = strnlen(data, size);
 	char *to = f->text + f->text_size;
 
-	if (n == 0 || n == size || n >= sizeof(f->text) - f->text_size)
+	if (n == 0 || n == size || n > LINK_NAME_MAX || n >= sizeof(f->text) - f->text_size)
 		return NULL;
 	memcpy(to, data, n + 1);
 	f->text_size += n + 1;
@@ -21,7 +19,7 @@ static const char *keep(struct link_facts *f, const char *data, size_t size)
 
 static int read_name(link_read_fn read, void *opaque, uint64_t off, struct link_facts *f, const char **ret)
 {
-	char name[NAME_SIZE];
+	char name[LINK_NAME_MAX + 1];
 	size_t size = 0;
 	int r = read(opaque, off, name, sizeof(name), &size);
 

@@ -18,6 +18,7 @@
 #include "format/elf.h"
 
 #define LINK_TEXT_SIZE 8192u /* of all names together; of more the first ones count */
+#define LINK_NAME_MAX 1023u /* of one */
 #define LINK_PATHS 64u
 #define LINK_PATH_MAX 255u
 

@@ -22,7 +22,7 @@
  *           4  0
  *    24  each segment: 8 off, 8 size, 8 1 when it is writable
  *     4  each name, of a file's libraries, then of the files that it names: a text
- *        the texts, each ended by a NUL; the first one is empty
+ *        the texts, at most LINK_NAME_MAX bytes each and a NUL; the first one is empty
  */
 #include "format/link_table.h"
 
@@ -80,6 +80,23 @@ static bool file_is_right(const struct link_table *t, const struct disk_file *f)
 	       f->n_needed + (size_t)f->n_paths <= t->n_needed - le32toh(f->first_needed);
 }
 
+/* One after the other, each with its end. */
+static bool texts_are_right(const struct link_table *t)
+{
+	const char *end = t->texts + t->texts_size;
+
+	if (t->texts_size == 0 || t->texts[0] != '\0')
+		return false;
+	for (const char *at = t->texts; at < end;) {
+		size_t n = strnlen(at, (size_t)(end - at));
+
+		if (n > LINK_NAME_MAX || at + n == end)
+			return false;
+		at += n + 1;
+	}
+	return true;
+}
+
 static bool is_right(const struct link_table *t)
 {
 	for (size_t i = 0; i < t->n_files; i++)
@@ -88,7 +105,7 @@ static bool is_right(const struct link_table *t)
 	for (size_t i = 0; i < t->n_needed; i++)
 		if (needed_at(t, i) >= t->texts_size)
 			return false;
-	return t->texts_size > 0 && t->texts[0] == '\0' && t->texts[t->texts_size - 1] == '\0';
+	return texts_are_right(t);
 }
 
 int link_table_load(const void *data, size_t size, struct link_table **ret)
@@ -186,13 +203,13 @@ void link_table_builder_free(struct link_table_builder *b)
 /* Each text once. */
 static int add_text(struct link_table_builder *b, const char *text, uint32_t *ret)
 {
-	char with_ends[LINK_TEXT_SIZE + 2] = {0};
+	char with_ends[LINK_NAME_MAX + 2] = {0};
 	const size_t n = text ? strlen(text) : 0;
 	const uint8_t *there;
 	int r = 0;
 
 	*ret = 0;
-	if (n == 0 || n > LINK_TEXT_SIZE)
+	if (n == 0 || n > LINK_NAME_MAX)
 		return 0;
 	if (b->texts.size == 0)
 		r = bytes_append(&b->texts, "", 1);

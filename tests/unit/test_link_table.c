@@ -143,6 +143,24 @@ static void refuses_what_is_wrong(void **state)
 	}
 }
 
+static void refuses_long_texts(void **state)
+{
+	_cleanup_(link_table_builder_free) struct link_table_builder b = {0};
+	_cleanup_(bytes_free) struct bytes bytes = {0};
+	struct link_table *t = NULL;
+	char text[LINK_NAME_MAX + 2] = {0};
+
+	(void)state;
+	memset(text, 'x', LINK_NAME_MAX);
+	assert_int_equal(link_table_add(&b, 0, &(struct link_facts){.script = true, .interpreter = text}), 0);
+	assert_int_equal(bytes_append(&b.texts, "second", 7), 0);
+	assert_int_equal(link_table_finish(&b, &bytes), 0);
+	assert_int_equal(link_table_load(bytes.data, bytes.size, &t), 0);
+	link_table_free(&t);
+	bytes.data[bytes.size - 8] = '-'; /* the first one's end */
+	assert_int_equal(link_table_load(bytes.data, bytes.size, &t), -EBADMSG);
+}
+
 static void refuses_other_sizes_and_texts_without_end(void **state)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -162,6 +180,7 @@ int main(void)
 		cmocka_unit_test(gives_back_what_was_added),
 		cmocka_unit_test(of_nothing),
 		cmocka_unit_test(refuses_what_is_wrong),
+		cmocka_unit_test(refuses_long_texts),
 		cmocka_unit_test(refuses_other_sizes_and_texts_without_end),
 	};
 
