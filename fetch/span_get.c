@@ -148,15 +148,16 @@ static int begin_remote(struct context *c, struct window *w)
 	return 0;
 }
 
-static int window_fetch(struct context *c, struct window *w)
+/* Whether the span before is on its way, and may be waited for: that it lies before this one in the blob, too, is what
+ * ends all waiting in the end, whatever the table says. */
+static bool is_coming(const struct way *way)
 {
-	int r;
+	struct span before;
 
-	w->packed = malloc(w->span->window_size);
-	r = w->packed ? read_window(c, w) : -ENOMEM;
-	if (r == -ENOENT)
-		return begin_remote(c, w);
-	return r < 0 ? fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(w->layer), strerror(-r)) : 0;
+	if (way->unit.first == 0)
+		return false;
+	span_table_get(layer_store_spans(way->layer), way->unit.first - 1, &before);
+	return before.packed_off < way->span.packed_off && way->caller->comes(way->caller->opaque, way->unit.first - 1);
 }
 
 /* `distrust`: not the bytes before, from which it has failed already. */
@@ -164,22 +165,28 @@ static int window_begin(struct context *c, const struct way *way, struct source 
 {
 	struct layer_store *layer = way->layer;
 	const struct span *s = &way->span;
-	const size_t number = way->unit.first;
+	int r;
 
 	*w = (struct window){.layer = layer, .span = s, .source = source, .once = once,
 			     .waits = s->window_is == SPAN_WINDOW_BEFORE};
 	if (s->window_size == 0)
 		return 0;
 	w->is_before = !distrust && read_before(layer, s, &w->before);
-	w->comes = !distrust && !w->is_before && number > 0 && way->caller->comes(way->caller->opaque, number - 1);
-	return w->is_before || w->comes ? 0 : window_fetch(c, w);
+	if (w->is_before)
+		return 0;
+	w->packed = malloc(s->window_size);
+	r = w->packed ? read_window(c, w) : -ENOMEM;
+	if (r != -ENOENT)
+		return r < 0 ? fail(-r, "layer %s: its windows cannot be read: %s", layer_store_key(layer), strerror(-r)) : 0;
+	w->comes = !distrust && is_coming(way);
+	return w->comes ? 0 : begin_remote(c, w);
 }
 
 /* Until it is here. */
 static int window_end(struct context *c, struct window *w, const struct way *way)
 {
 	const size_t number = way->unit.first;
-	int r = 0;
+	int r;
 
 	if (!w->waits && !w->comes)
 		return beside_report(&w->beside);
@@ -190,7 +197,7 @@ static int window_end(struct context *c, struct window *w, const struct way *way
 	w->is_before = read_before(w->layer, w->span, &w->before);
 	if (w->is_before || w->waits)
 		return w->is_before ? 0 : -ENODATA;
-	r = window_fetch(c, w);
+	r = begin_remote(c, w);
 	return r < 0 ? r : beside_report(&w->beside);
 }
 
