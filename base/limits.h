@@ -55,6 +55,7 @@
 #define LIMIT_WINDOW_SIZE (36u << 10)			 /* a checkpoint's window, packed: more than any 32 KiB can take */
 #define LIMIT_LAZY_BLOB_SIZE (512u << 20)		 /* packed layer index or span table of an artifact */
 #define LIMIT_LINK_FILES (128u << 10)			 /* programs, libraries and scripts of a layer of which is told what they load */
+#define LIMIT_LINK_TABLE_SIZE (16u << 20)		 /* all that is told of them */
 #define LIMIT_PACKS 64u					 /* start packs of one artifact */
 #define LIMIT_PROFILES 64u				 /* profiles of one image: in the store, and in an artifact */
 #define LIMIT_PROFILE_RUNS 8192u			 /* parts of layers that a start is remembered to need */

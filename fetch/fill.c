@@ -33,8 +33,8 @@ struct fill {
 	struct context *context;
 	pthread_mutex_t lock; /* guards the next seven */
 	pthread_cond_t more; /* by the monotonic clock */
-	pthread_cond_t released; /* an item that a worker had: for */
-	unsigned int n_waiting;
+	pthread_cond_t released; /* an item that a worker had; by the same clock */
+	unsigned int n_waiting; /* for that */
 	struct fill_queue queue;
 	unsigned int n_workers;
 	int64_t wanted_last; /* clock_ms() of the last time that a reader waited */
@@ -186,16 +186,19 @@ static void end_one_of_run(void *opaque, size_t i)
 }
 
 /* Who has it waits at most for one that is before it, so all end. */
-static void wait_while_taken(void *opaque, size_t span)
+static void wait_while_taken(void *opaque, size_t span, unsigned int ms)
 {
 	const struct running *r = opaque;
 	struct fill *f = r->fill;
 	const struct fill_item *i;
+	const int64_t end = clock_ms() + ms;
+	const struct timespec until = {end / 1000, end % 1000 * 1000000};
+	int timed_out = 0;
 
 	pthread_mutex_lock(&f->lock);
 	f->n_waiting++;
-	while ((i = fill_queue_find(&f->queue, r->layer, span)) && i->taken)
-		pthread_cond_wait(&f->released, &f->lock);
+	while (!timed_out && (i = fill_queue_find(&f->queue, r->layer, span)) && i->taken)
+		timed_out = ms ? pthread_cond_timedwait(&f->released, &f->lock, &until) : pthread_cond_wait(&f->released, &f->lock);
 	f->n_waiting--;
 	pthread_mutex_unlock(&f->lock);
 }
@@ -326,7 +329,7 @@ int fill_new(struct context *c, struct fill **ret)
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&f->more, &monotonic);
-	pthread_cond_init(&f->released, NULL);
+	pthread_cond_init(&f->released, &monotonic);
 	*ret = f;
 	return 0;
 }

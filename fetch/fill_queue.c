@@ -91,6 +91,8 @@ static int add_unit(struct fill_queue *q, struct layer_store *layer, uint32_t nu
 			q->n_ahead_waiting--;
 			q->n_wanted_waiting++;
 		}
+		if (item->ahead && !ahead)
+			item->before_failed = 0; /* the span before is tried for this reader, too */
 		item->ahead = item->ahead && ahead;
 		return 0;
 	}

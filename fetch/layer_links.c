@@ -14,7 +14,8 @@
 
 #define PIECE (1u << 20) /* of a file, in which paths are looked for */
 #define NAMED_MAX (64u << 10) /* a file of more is not read for its being named */
-#define LOOKUPS_MAX (1u << 20) /* of a layer */
+#define LOOKUPS_MAX (1u << 20) /* of a layer; */
+#define SCANNED_MAX (UINT64_C(4) << 30) /* and so many of its bytes, holes of sparse files too, are looked through */
 
 struct file {
 	const struct layer_store *layer;
@@ -35,6 +36,7 @@ struct making {
 	struct tree tree; /* of this layer */
 	struct tree_dir dir;
 	unsigned int lookups;
+	uint64_t scanned;
 	struct link_table_builder builder;
 	struct link_facts facts; /* of one file */
 	uint8_t piece[PIECE];
@@ -74,12 +76,13 @@ static void take_paths(struct making *m, size_t size)
 
 static int find_paths(struct making *m, struct file *f)
 {
-	for (uint64_t off = 0; off < f->size; off += PIECE - LINK_PATH_MAX - 2) {
+	for (uint64_t off = 0; off < f->size && m->scanned < SCANNED_MAX; off += PIECE - LINK_PATH_MAX - 2) {
 		size_t size;
 		int r = read_file(f, off, m->piece, PIECE, &size);
 
 		if (r < 0)
 			return r;
+		m->scanned += size;
 		take_paths(m, size);
 	}
 	return 0;

@@ -123,6 +123,8 @@ static int pack_spans(struct made *m, const struct layer_store *layer, int dir_f
 
 	if (r == 0)
 		r = layer_links_make(layer, &links);
+	if (r == -EAGAIN)
+		return fail(EAGAIN, "bytes of layer %s were evicted meanwhile; try again", layer_store_key(layer));
 	if (r == 0)
 		r = zstd_blob_pack(spans.data, spans.size, &packed);
 	if (r == 0)

@@ -20,6 +20,7 @@
 #include "fetch/transport_watch.h"
 #include "format/span_decode.h"
 
+#define COMES_MS 200u /* a span that saves a request is waited for so long: a reader may want this one meanwhile */
 #define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
 
 /* The layer says which blob it is cut from. Else that is the tar itself: its digest is the diffID, the layer's key. */
@@ -193,7 +194,7 @@ static int window_end(struct context *c, struct window *w, const struct way *way
 	w->is_before = read_before(w->layer, w->span, &w->before);
 	if (w->is_before)
 		return 0;
-	way->caller->wait(way->caller->opaque, number - 1);
+	way->caller->wait(way->caller->opaque, number - 1, w->waits ? 0 : COMES_MS);
 	w->is_before = read_before(w->layer, w->span, &w->before);
 	if (w->is_before || w->waits)
 		return w->is_before ? 0 : -ENODATA;

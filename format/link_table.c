@@ -36,6 +36,7 @@
 #include "base/limits.h"
 
 #define MAGIC "lrlinks1"
+#define AGAIN_SIZE (16u << 10) /* a text that stands among the last so many bytes is not written again */
 
 struct disk_header {
 	char magic[8];
@@ -54,6 +55,10 @@ struct disk_load {
 	uint64_t off, size, writable;
 } __attribute__((packed));
 static_assert(sizeof(struct disk_load) == 24, "segment of a link table");
+
+/* What one file may add. */
+#define FILE_MAX (sizeof(struct disk_file) + ELF_LOADS * sizeof(struct disk_load) + (ELF_NEEDED + LINK_PATHS) * sizeof(uint32_t) + \
+		  LINK_TEXT_SIZE + 2)
 
 struct link_table {
 	const struct disk_file *files;
@@ -126,7 +131,7 @@ int link_table_load(const void *data, size_t size, struct link_table **ret)
 	t->n_loads = le32toh(h.n_loads);
 	t->n_needed = le32toh(h.n_needed);
 	t->texts_size = le32toh(h.texts_size);
-	if (t->n_files > LIMIT_LINK_FILES)
+	if (t->n_files > LIMIT_LINK_FILES || size > LIMIT_LINK_TABLE_SIZE)
 		return -EFBIG;
 	if (size != sizeof(h) + t->n_files * sizeof(*t->files) + t->n_loads * sizeof(*t->loads) +
 			    t->n_needed * sizeof(uint32_t) + t->texts_size)
@@ -200,11 +205,11 @@ void link_table_builder_free(struct link_table_builder *b)
 	bytes_free(&b->texts);
 }
 
-/* Each text once. */
 static int add_text(struct link_table_builder *b, const char *text, uint32_t *ret)
 {
 	char with_ends[LINK_NAME_MAX + 2] = {0};
 	const size_t n = text ? strlen(text) : 0;
+	size_t from;
 	const uint8_t *there;
 	int r = 0;
 
@@ -214,7 +219,8 @@ static int add_text(struct link_table_builder *b, const char *text, uint32_t *re
 	if (b->texts.size == 0)
 		r = bytes_append(&b->texts, "", 1);
 	memcpy(with_ends + 1, text, n);
-	there = r == 0 ? memmem(b->texts.data, b->texts.size, with_ends, n + 2) : NULL;
+	from = b->texts.size > AGAIN_SIZE ? b->texts.size - AGAIN_SIZE : 0;
+	there = r == 0 ? memmem(b->texts.data + from, b->texts.size - from, with_ends, n + 2) : NULL;
 	*ret = htole32((uint32_t)(there ? there - b->texts.data + 1 : (ptrdiff_t)b->texts.size));
 	return there || r < 0 ? r : bytes_append(&b->texts, text, n + 1);
 }
@@ -229,6 +235,11 @@ static int add_loads(struct link_table_builder *b, const struct elf_head *h)
 		r = bytes_append(&b->loads, &l, sizeof(l));
 	}
 	return r;
+}
+
+static size_t table_size(const struct link_table_builder *b)
+{
+	return sizeof(struct disk_header) + b->files.size + b->loads.size + b->needed.size + b->texts.size;
 }
 
 static int add_name(struct link_table_builder *b, const char *name)
@@ -257,7 +268,7 @@ int link_table_add(struct link_table_builder *b, uint64_t file_off, const struct
 	int r;
 
 	assert(b->n == 0 || file_off > b->last_off);
-	if (b->n == LIMIT_LINK_FILES)
+	if (b->n == LIMIT_LINK_FILES || table_size(b) + FILE_MAX > LIMIT_LINK_TABLE_SIZE)
 		return 0;
 	r = add_text(b, f->interpreter, &interpreter);
 	if (r == 0)

@@ -7,19 +7,9 @@
 
 #include "base/fd.h"
 #include "format/link_table.h"
+#include "tests/unit/program_bytes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static int read_bytes(void *opaque, uint64_t off, void *data, size_t size, size_t *ret_size)
-{
-	const struct bytes *b = opaque;
-
-	if (off >= b->size)
-		return -ENOEXEC;
-	*ret_size = b->size - off < size ? b->size - (size_t)off : size;
-	memcpy(data, b->data + off, *ret_size);
-	return 0;
-}
 
 static void check(const struct link_facts *f)
 {

@@ -15,16 +15,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "format/elf.h"
-
-static void own_file(struct bytes *ret)
-{
-	char path[4096];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-	assert_true(n > 0);
-	path[n] = '\0';
-	assert_int_equal(fd_read_file(AT_FDCWD, path, 64u << 20, ret), 0);
-}
+#include "tests/unit/program_bytes.h"
 
 static void reads_this_program(void **state)
 {

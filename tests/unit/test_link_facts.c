@@ -15,17 +15,7 @@
 #include "base/bytes.h"
 #include "base/fd.h"
 #include "format/link_facts.h"
-
-static int read_bytes(void *opaque, uint64_t off, void *data, size_t size, size_t *ret_size)
-{
-	const struct bytes *b = opaque;
-
-	if (off >= b->size)
-		return -ENOEXEC;
-	*ret_size = b->size - off < size ? b->size - (size_t)off : size;
-	memcpy(data, b->data + off, *ret_size);
-	return 0;
-}
+#include "tests/unit/program_bytes.h"
 
 static int read_all(struct bytes *b, struct link_facts *ret)
 {
@@ -34,16 +24,6 @@ static int read_all(struct bytes *b, struct link_facts *ret)
 	if (r == 0)
 		r = link_facts_dynamic(read_bytes, b, ret);
 	return r < 0 ? r : link_facts_names(read_bytes, b, ret);
-}
-
-static void own_file(struct bytes *ret)
-{
-	char path[4096];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-	assert_true(n > 0);
-	path[n] = '\0';
-	assert_int_equal(fd_read_file(AT_FDCWD, path, 64u << 20, ret), 0);
 }
 
 static void reads_this_program(void **state)

@@ -4,12 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "format/link_table.h"
 
 #define FILES_OFF 24u
@@ -161,6 +163,36 @@ static void refuses_long_texts(void **state)
 	assert_int_equal(link_table_load(bytes.data, bytes.size, &t), -EBADMSG);
 }
 
+/* What does not fit is left out, and what is there is a table. */
+static void stays_below_its_limit(void **state)
+{
+	_cleanup_(link_table_builder_free) struct link_table_builder b = {0};
+	_cleanup_(bytes_free) struct bytes bytes = {0};
+	_cleanup_(link_table_free) struct link_table *t = NULL;
+	const struct link_facts same_script = {.script = true, .interpreter = "/bin/sh"};
+	struct link_table *none = NULL;
+	char text[LINK_NAME_MAX + 1] = {0};
+	struct link_facts f;
+	size_t n = 0;
+
+	(void)state;
+	for (; n < 2 * LIMIT_LINK_TABLE_SIZE / LINK_NAME_MAX; n++) {
+		memset(text, 'x', LINK_NAME_MAX);
+		text[snprintf(text, sizeof(text), "%zu", n)] = 'x';
+		assert_int_equal(link_table_add(&b, 2 * n, &(struct link_facts){.script = true, .interpreter = text}), 0);
+		assert_int_equal(link_table_add(&b, 2 * n + 1, &same_script), 0);
+	}
+	assert_int_equal(link_table_finish(&b, &bytes), 0);
+	assert_true(bytes.size <= LIMIT_LINK_TABLE_SIZE && bytes.size > LIMIT_LINK_TABLE_SIZE / 2);
+	assert_int_equal(link_table_load(bytes.data, bytes.size, &t), 0);
+	assert_true(link_table_find(t, 0, &f) && strncmp(f.interpreter, "0x", 2) == 0);
+	same(t, 1, &same_script);
+	same(t, 2001, &same_script);
+	assert_false(link_table_find(t, 2 * n - 1, &f));
+	assert_int_equal(bytes_reserve(&bytes, LIMIT_LINK_TABLE_SIZE), 0);
+	assert_int_equal(link_table_load(bytes.data, LIMIT_LINK_TABLE_SIZE + 1, &none), -EFBIG);
+}
+
 static void refuses_other_sizes_and_texts_without_end(void **state)
 {
 	_cleanup_(bytes_free) struct bytes b = {0};
@@ -181,6 +213,7 @@ int main(void)
 		cmocka_unit_test(of_nothing),
 		cmocka_unit_test(refuses_what_is_wrong),
 		cmocka_unit_test(refuses_long_texts),
+		cmocka_unit_test(stays_below_its_limit),
 		cmocka_unit_test(refuses_other_sizes_and_texts_without_end),
 	};
 
