@@ -141,7 +141,7 @@ static void ask_parts(struct closure *l, const struct file *f, const struct link
 {
 	const struct elf_head *h = &k->head;
 
-	if (f->size <= SMALL_MAX)
+	if (f->size <= SMALL_MAX || k->dynamic.tables_end == 0) /* linked statically: the linker goes through nothing */
 		return;
 	if (k->dynamic.tables_end <= f->size && k->dynamic.tables_end <= PARTS_MAX)
 		ask(l, f->position, f->off, k->dynamic.tables_end);
