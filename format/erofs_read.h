@@ -56,7 +56,7 @@ int erofs_read_lookup(const struct erofs_read *e, const struct erofs_inode *dir,
 		      size_t name_size, uint32_t *ret_nid);
 
 /* Entries in name order, "." and ".." among them. *cookie starts at 0 and is opaque (block and slot);
- * stable for ever. Returns 1 with an entry, 0 at the end. */
+ * stable for ever; below 2^32, and less 1 the entry's own. Returns 1 with an entry, 0 at the end. */
 int erofs_read_entry(const struct erofs_read *e, const struct erofs_inode *dir, uint64_t *cookie,
 		     struct erofs_entry *ret);
 

@@ -243,59 +243,117 @@ int tree_parent(const struct tree *t, const struct tree_dir *dir, struct tree_no
 	return r < 0 ? r : climb_down(t, &c, 1, ret_node, ret_dir);
 }
 
-/* Whether a layer above part `i` says anything of the name, be it a whiteout. */
-static int is_hidden(const struct tree *t, const struct tree_dir *dir, uint32_t i, const struct erofs_entry *entry)
+static int compare_names(const char *a, size_t a_size, const char *b, size_t b_size)
 {
-	const struct erofs_read *e = t->layers[dir->parts[i].position];
-	struct erofs_inode inode;
-	uint32_t nid;
-	int r;
+	int r = memcmp(a, b, a_size < b_size ? a_size : b_size);
 
-	for (uint32_t above = 0; above < i; above++) {
-		const struct erofs_inode parent = {.nid = dir->parts[above].nid};
-
-		r = erofs_read_lookup(t->layers[dir->parts[above].position], &parent, entry->name,
-				      entry->name_size, &nid);
-		if (r != -ENOENT)
-			return r < 0 ? r : 1;
-	}
-	if (entry->type != DT_CHR)
-		return 0;
-	r = erofs_read_inode(e, entry->nid, &inode);
-	return r < 0 ? r : erofs_inode_is_whiteout(&inode);
+	return r ? r : (a_size > b_size) - (a_size < b_size);
 }
 
-/* A cookie is the part's place in the list, and the cookie of erofs_read in the low 32 bits. */
-int tree_entry(const struct tree *t, const struct tree_dir *dir, uint64_t cookie, struct tree_entry *ret)
+/* To the part's next entry that is neither "." nor "..". */
+static int cursor_next(const struct tree_list *l, uint32_t part, struct tree_cursor *c)
 {
-	uint64_t within = (uint32_t)cookie;
+	const struct erofs_inode dir = {.nid = l->dir->parts[part].nid};
+	int r;
 
-	for (uint64_t i = cookie >> 32; i < dir->n_parts; i++, within = 0) {
-		const struct tree_part *part = &dir->parts[i];
-		const struct erofs_inode inode = {.nid = part->nid};
-		struct erofs_entry entry;
-		int r;
+	do
+		r = erofs_read_entry(l->tree->layers[l->dir->parts[part].position], &dir, &c->behind, &c->entry);
+	while (r == 1 && is_dots(c->entry.name, c->entry.name_size));
+	c->ended = r != 1;
+	return r < 0 ? r : 0;
+}
 
-		while ((r = erofs_read_entry(t->layers[part->position], &inode, &within, &entry)) == 1) {
-			if (is_dots(entry.name, entry.name_size))
-				continue;
-			r = is_hidden(t, dir, (uint32_t)i, &entry);
-			if (r < 0)
-				return r;
-			if (r)
-				continue;
-			*ret = (struct tree_entry){.name = entry.name,
-						   .name_size = entry.name_size,
-						   .type = entry.type,
-						   .position = part->position,
-						   .nid = entry.nid,
-						   .cookie = i << 32 | within};
-			return 1;
-		}
+/* A cookie is the part's place in the list, and in the low 32 bits where the part is read on, one slot behind the entry. */
+int tree_list_begin(const struct tree *tree, const struct tree_dir *dir, uint64_t cookie, struct tree_list *ret)
+{
+	const uint64_t from = cookie >> 32;
+	int r = 0;
+
+	ret->tree = tree;
+	ret->dir = dir;
+	ret->last = NULL;
+	ret->n_parts = 0;
+	if (cookie) {
+		uint64_t within = (uint32_t)cookie - UINT64_C(1);
+		struct erofs_entry last;
+
+		if (from >= dir->n_parts)
+			return 0;
+		r = erofs_read_entry(tree->layers[dir->parts[from].position], &(struct erofs_inode){.nid = dir->parts[from].nid},
+				     &within, &last);
+		if (r <= 0)
+			return r;
+		ret->last = last.name;
+		ret->last_size = last.name_size;
+	}
+	for (uint32_t i = 0; i < dir->n_parts; i++) {
+		struct tree_cursor *c = &ret->parts[i];
+
+		c->behind = 0;
+		if (ret->last)
+			r = erofs_read_seek(tree->layers[dir->parts[i].position], &(struct erofs_inode){.nid = dir->parts[i].nid},
+					    ret->last, ret->last_size, &c->behind);
+		if (r >= 0)
+			r = cursor_next(ret, i, c);
 		if (r < 0)
 			return r;
 	}
+	ret->n_parts = dir->n_parts;
 	return 0;
+}
+
+/* The topmost of those with the smallest name that is behind the last one; NULL: there is none. */
+static int find_smallest(struct tree_list *l, struct tree_cursor **ret)
+{
+	struct tree_cursor *smallest = NULL;
+
+	for (uint32_t i = 0; i < l->n_parts; i++) {
+		struct tree_cursor *c = &l->parts[i];
+		const struct erofs_entry *e = &c->entry;
+
+		while (!c->ended && l->last && compare_names(e->name, e->name_size, l->last, l->last_size) <= 0) {
+			int r = cursor_next(l, i, c);
+
+			if (r < 0)
+				return r;
+		}
+		if (!c->ended && (!smallest || compare_names(e->name, e->name_size, smallest->entry.name, smallest->entry.name_size) < 0))
+			smallest = c;
+	}
+	*ret = smallest;
+	return 0;
+}
+
+/* What a layer says of a name hides what those below say, be it a whiteout. */
+int tree_list_next(struct tree_list *l, struct tree_entry *ret)
+{
+	struct tree_cursor *c;
+	int r;
+
+	while ((r = find_smallest(l, &c)) == 0 && c) {
+		const struct erofs_entry *e = &c->entry;
+		const uint32_t part = (uint32_t)(c - l->parts);
+		const uint16_t position = l->dir->parts[part].position;
+		struct erofs_inode inode;
+
+		l->last = e->name;
+		l->last_size = e->name_size;
+		if (e->type == DT_CHR) {
+			r = erofs_read_inode(l->tree->layers[position], e->nid, &inode);
+			if (r < 0)
+				return r;
+			if (erofs_inode_is_whiteout(&inode))
+				continue;
+		}
+		*ret = (struct tree_entry){.name = e->name,
+					   .name_size = e->name_size,
+					   .type = e->type,
+					   .position = position,
+					   .nid = e->nid,
+					   .cookie = (uint64_t)part << 32 | c->behind};
+		return 1;
+	}
+	return r;
 }
 
 struct walk { /* texts still to be walked, the innermost symlink's on top */

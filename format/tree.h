@@ -68,9 +68,26 @@ struct tree_entry {
 	uint64_t cookie; /* where reading goes on behind this entry; never 0, same on every machine */
 };
 
-/* One entry of the merged directory; "." and ".." are not among them. *cookie 0 starts; entries come
- * in an order that is the same everywhere. Returns 1 with an entry, 0 at the end. */
-int tree_entry(const struct tree *t, const struct tree_dir *dir, uint64_t cookie, struct tree_entry *ret);
+struct tree_list { /* where a merged directory is read; for tree_list_next() alone */
+	const struct tree *tree;
+	const struct tree_dir *dir;
+	const char *last; /* the name before; NULL at the beginning */
+	size_t last_size;
+	uint32_t n_parts;
+	struct tree_cursor {
+		uint64_t behind; /* the entry, in erofs_read's count */
+		struct erofs_entry entry;
+		bool ended;
+	} parts[LIMIT_LAYERS];
+};
+
+/* The entries of a merged directory in the order of their names, which is that of most layers' tars: who reads a tree
+ * from end to end reads each of its layers so. "." and ".." are not among them. `tree` and `dir` are borrowed. Cookie 0
+ * starts; one of an earlier entry goes on behind it. */
+int tree_list_begin(const struct tree *tree, const struct tree_dir *dir, uint64_t cookie, struct tree_list *ret);
+
+/* 1 with an entry, 0 at the end. */
+int tree_list_next(struct tree_list *l, struct tree_entry *ret);
 
 /* Follows `path` from the root, symlinks inside (absolute ones from the root, ".." stops there).
  * With `follow` false a symlink at the end is itself the answer. */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define DOT_COOKIE (UINT64_C(1) << 61) /* cookies of tree_entry() stay far below */
+#define DOT_COOKIE (UINT64_C(1) << 61) /* cookies of tree_list_next() stay far below */
 #define DOTDOT_COOKIE (DOT_COOKIE + 1)
 
 /* A listing as it is filled. */
@@ -93,10 +93,11 @@ static void fill_listed(struct places *all, const struct place *p, const struct 
 
 static int list_dir(struct listing *l, struct places *all, const struct place *p, uint64_t cookie)
 {
+	struct tree_list list;
 	struct tree_entry t;
-	int r;
+	int r = tree_list_begin(&p->image->tree, &p->dir, cookie, &list);
 
-	while ((r = tree_entry(&p->image->tree, &p->dir, cookie, &t)) == 1) {
+	while (r == 0 && (r = tree_list_next(&list, &t)) == 1) {
 		struct fuse_entry_param e;
 		char name[LIMIT_NAME_SIZE + 1];
 
@@ -107,7 +108,7 @@ static int list_dir(struct listing *l, struct places *all, const struct place *p
 		fill_listed(all, p, &t, l->plus, &e);
 		if (!add(l, name, &e, t.cookie))
 			return 0;
-		cookie = t.cookie;
+		r = 0;
 	}
 	return r;
 }

@@ -36,17 +36,16 @@ static int add_members(struct layer_builder *b, const uint8_t *data, size_t size
 /* Nothing that our own writer wrote may be refused. */
 static void walk(const struct tree *t, const struct tree_dir *dir, unsigned int depth)
 {
+	struct tree_list list;
 	struct tree_entry e;
-	uint64_t cookie = 0;
-	int r;
+	int r = tree_list_begin(t, dir, 0, &list);
 
-	while ((r = tree_entry(t, dir, cookie, &e)) == 1) {
+	while (r == 0 && (r = tree_list_next(&list, &e)) == 1) {
 		struct tree_node node;
 		struct tree_dir child;
 		struct erofs_xattr x;
 		uint64_t xattr = 0;
 
-		cookie = e.cookie;
 		if (tree_lookup(t, dir, e.name, e.name_size, &node, &child) != 0)
 			abort();
 		while ((r = erofs_read_xattr_next(t->layers[0], &node.inode, &xattr, &x)) == 1)

@@ -30,18 +30,33 @@ static void check_node(const struct tree *t, const struct tree_dir *dir, const s
 		abort();
 }
 
+/* Behind each entry's cookie are only names behind its own, so that a listing ends. */
+static void check_goes_on(const struct tree *t, const struct tree_dir *dir, const struct tree_entry *e)
+{
+	struct tree_entry next;
+	struct tree_list list;
+	size_t size;
+	int r;
+
+	if (tree_list_begin(t, dir, e->cookie, &list) < 0 || tree_list_next(&list, &next) != 1)
+		return;
+	size = e->name_size < next.name_size ? e->name_size : next.name_size;
+	r = memcmp(e->name, next.name, size);
+	if (e->cookie == 0 || r > 0 || (r == 0 && e->name_size >= next.name_size))
+		abort();
+}
+
 static void walk(const struct tree *t, const struct tree_dir *dir, int depth, int *steps)
 {
+	struct tree_list list;
 	struct tree_entry e;
-	uint64_t cookie = 0;
+	int r = tree_list_begin(t, dir, 0, &list);
 
-	while (depth < MAX_DEPTH && (*steps)++ < MAX_STEPS && tree_entry(t, dir, cookie, &e) == 1) {
+	while (r == 0 && depth < MAX_DEPTH && (*steps)++ < MAX_STEPS && tree_list_next(&list, &e) == 1) {
 		struct tree_node node;
 		struct tree_dir child;
 
-		if (e.cookie <= cookie)
-			abort();
-		cookie = e.cookie;
+		check_goes_on(t, dir, &e);
 		if (tree_lookup(t, dir, e.name, e.name_size, &node, &child) < 0)
 			continue;
 		check_node(t, dir, &node, &child);

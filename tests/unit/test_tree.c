@@ -131,14 +131,16 @@ static void symlinks_stay_inside(void **state)
 	drop_layers(&i);
 }
 
+/* Each entry behind the cookie of the one before. */
 static void list(const struct image *i, const struct tree_dir *dir, char *out, size_t size)
 {
+	struct tree_list from;
 	struct tree_entry e;
 	uint64_t cookie = 0;
 	int r;
 
 	*out = '\0';
-	while ((r = tree_entry(&i->tree, dir, cookie, &e)) == 1) {
+	while ((r = tree_list_begin(&i->tree, dir, cookie, &from)) == 0 && (r = tree_list_next(&from, &e)) == 1) {
 		size_t used = strlen(out);
 
 		snprintf(out + used, size - used, "%.*s ", (int)e.name_size, e.name);
@@ -171,6 +173,10 @@ static void as_many_symlinks_as_the_kernel_follows(void **state)
 
 static void listing_shows_each_name_once(void **state)
 {
+	/* What a user may seek to. */
+	static const uint64_t places_of_none[] = {UINT64_C(3) << 32, UINT64_C(1) << 32, UINT64_C(1) << 60 | 1, UINT32_MAX};
+	struct tree_list none;
+	struct tree_entry e;
 	struct tree_node n;
 	struct tree_dir d;
 	struct image i;
@@ -181,26 +187,30 @@ static void listing_shows_each_name_once(void **state)
 	assert_int_equal(tree_resolve(&i.tree, "etc", false, &n, &d), 0);
 	list(&i, &d, text, sizeof(text));
 	assert_string_equal(text, "deep only_top passwd ");
+	for (size_t k = 0; k < sizeof(places_of_none) / sizeof(places_of_none[0]); k++) {
+		assert_int_equal(tree_list_begin(&i.tree, &d, places_of_none[k], &none), 0);
+		assert_int_equal(tree_list_next(&none, &e), 0);
+	}
 	assert_int_equal(tree_resolve(&i.tree, "opq", false, &n, &d), 0);
 	list(&i, &d, text, sizeof(text));
 	assert_string_equal(text, "above ");
 	assert_int_equal(tree_root(&i.tree, &d, &n), 0);
 	list(&i, &d, text, sizeof(text));
-	assert_string_equal(text, "etc gone dir_then_file file_then_dir opq abs bin loop out slash usr zz ");
+	assert_string_equal(text, "abs bin dir_then_file etc file_then_dir gone loop opq out slash usr zz ");
 	drop_layers(&i);
 }
 
 /* Every entry of every directory is found by name, and every directory again by its number. */
 static void check_dir(const struct image *i, const struct tree_dir *dir, const struct tree_node *dir_node, int depth)
 {
-	uint64_t cookie = 0;
+	struct tree_list list;
 	struct tree_entry e;
 
-	while (tree_entry(&i->tree, dir, cookie, &e) == 1) {
+	assert_int_equal(tree_list_begin(&i->tree, dir, 0, &list), 0);
+	while (tree_list_next(&list, &e) == 1) {
 		struct tree_node node, again_node, bare_node;
 		struct tree_dir child, again;
 
-		cookie = e.cookie;
 		assert_int_equal(tree_lookup(&i->tree, dir, e.name, e.name_size, &node, &child), 0);
 		assert_int_equal(tree_lookup(&i->tree, dir, e.name, e.name_size, &bare_node, NULL), 0);
 		assert_int_equal(bare_node.inode.nid, node.inode.nid);

@@ -106,10 +106,10 @@ static int put_node(const struct dump *d, const char *path, const struct tree_no
 static int put_dir(const struct dump *d, const struct tree_dir *dir, char *path, size_t used)
 {
 	struct tree_entry entry;
-	uint64_t cookie = 0;
-	int r;
+	struct tree_list list;
+	int r = tree_list_begin(&d->tree, dir, 0, &list);
 
-	while ((r = tree_entry(&d->tree, dir, cookie, &entry)) == 1) {
+	while (r == 0 && (r = tree_list_next(&list, &entry)) == 1) {
 		size_t end = used + (used > 0) + entry.name_size;
 		struct tree_node node;
 		struct tree_dir child;
@@ -120,7 +120,6 @@ static int put_dir(const struct dump *d, const struct tree_dir *dir, char *path,
 			path[used] = '/';
 		memcpy(path + end - entry.name_size, entry.name, entry.name_size);
 		path[end] = '\0';
-		cookie = entry.cookie;
 		r = tree_lookup(&d->tree, dir, entry.name, entry.name_size, &node, &child);
 		if (r == 0)
 			r = put_node(d, path, &node);
