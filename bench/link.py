@@ -2,7 +2,8 @@
 """link: a TCP proxy that is a slow link: each connection costs a round trip, each direction half of one, and all
 connections together get so many bits a second towards the client.
 
-usage: bench/link.py HOST:PORT RTT_MS MBIT    prints its own port, and goes on until its standard input ends
+usage: bench/link.py HOST:PORT RTT_MS MBIT    prints its own port, and goes on until its standard input ends; each line
+                                              there is answered with how many bytes went to the client so far
 """
 import asyncio
 import os
@@ -17,10 +18,11 @@ class Wire:
     """What one after the other of all connections goes through."""
 
     def __init__(self, rate):
-        self.rate, self.free = rate, 0.0
+        self.rate, self.free, self.passed = rate, 0.0, 0
 
     def slot(self, now, size):
         """When the last byte of so many is through."""
+        self.passed += size
         self.free = max(self.free, now) + (size / self.rate if self.rate else 0)
         return self.free
 
@@ -71,17 +73,23 @@ async def serve(upstream, rtt, mbit):
 
     server = await asyncio.start_server(connection, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    while await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+        print(down.passed, flush=True)
     os._exit(0)  # whatever is on its way is of no more use
 
 
 class Link:
-    """The same, for a bench: .address is where it listens."""
+    """The same, for a bench: .address is where it listens, .passed() what went to the client so far."""
 
     def __init__(self, upstream, rtt_ms, mbit):
         self.process = subprocess.Popen([sys.executable, __file__, upstream, str(rtt_ms), str(mbit)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def passed(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
     def close(self):
         self.process.stdin.close()
