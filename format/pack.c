@@ -201,12 +201,16 @@ int pack_frame_open(const struct pack_frame *f, const void *packed, size_t size,
 							      -EBADMSG;
 }
 
+struct builder_page {
+	uint32_t layer, at; /* at: its place in `plain` */
+	uint64_t page;
+};
+
 struct pack_builder {
 	struct bytes layers, frames, runs, body; /* as they will lie in the blob */
-	uint8_t plain[PACK_FRAME_SIZE];
-	uint32_t n_layers, n_frames, n_runs;
-	uint32_t n_pages, frame_runs; /* of the frame being filled */
-	struct pack_run run;	      /* being extended; n 0: none */
+	uint8_t plain[PACK_FRAME_SIZE], sorted[PACK_FRAME_SIZE];
+	struct builder_page pages[FRAME_PAGES]; /* of the frame being filled */
+	uint32_t n_layers, n_frames, n_runs, n_pages;
 };
 
 int pack_builder_new(const struct digest *layers, size_t n_layers, struct pack_builder **ret)
@@ -242,17 +246,36 @@ void pack_builder_free(struct pack_builder **builder)
 	*builder = NULL;
 }
 
-static int end_run(struct pack_builder *b)
+static int by_place(const void *a, const void *b)
 {
-	struct disk_run d = {
-		.layer = htole32(b->run.layer), .n = htole32(b->run.n), .first = htole64(b->run.first)};
+	const struct builder_page *x = a, *y = b;
 
-	if (b->run.n == 0)
-		return 0;
-	b->run.n = 0;
-	b->frame_runs++;
-	b->n_runs++;
-	return bytes_append(&b->runs, &d, sizeof(d));
+	if (x->layer != y->layer)
+		return x->layer < y->layer ? -1 : 1;
+	return (x->page > y->page) - (x->page < y->page);
+}
+
+/* A frame is there as a whole or not at all, so its pages may lie in the order of their layers, which packs better. */
+static int sort_pages(struct pack_builder *b, uint32_t *ret_runs)
+{
+	const uint32_t before = b->n_runs;
+	int r = 0;
+
+	qsort(b->pages, b->n_pages, sizeof(b->pages[0]), by_place);
+	for (uint32_t i = 0, n; r == 0 && i < b->n_pages; i += n) {
+		const struct builder_page *first = &b->pages[i];
+		struct disk_run d = {.layer = htole32(first->layer), .first = htole64(first->page)};
+
+		for (n = 1; i + n < b->n_pages && first[n].layer == first->layer && first[n].page == first->page + n; n++)
+			;
+		for (uint32_t k = 0; k < n; k++)
+			memcpy(b->sorted + (size_t)(i + k) * PACK_PAGE, b->plain + (size_t)first[k].at * PACK_PAGE, PACK_PAGE);
+		d.n = htole32(n);
+		b->n_runs++;
+		r = bytes_append(&b->runs, &d, sizeof(d));
+	}
+	*ret_runs = b->n_runs - before;
+	return r;
 }
 
 static int end_frame(struct pack_builder *b)
@@ -260,43 +283,37 @@ static int end_frame(struct pack_builder *b)
 	_cleanup_(bytes_free) struct bytes packed = {0};
 	struct disk_frame d = {.n_pages = htole32(b->n_pages)};
 	struct digest digest;
-	int r = end_run(b);
+	uint32_t n_runs;
+	int r;
 
-	if (r < 0 || b->n_pages == 0)
-		return r;
+	if (b->n_pages == 0)
+		return 0;
 	if (b->n_frames == LIMIT_PACK_FRAMES)
 		return -EFBIG;
-	r = zstd_blob_pack(b->plain, (size_t)b->n_pages * PACK_PAGE, &packed);
+	r = sort_pages(b, &n_runs);
+	if (r == 0)
+		r = zstd_blob_pack(b->sorted, (size_t)b->n_pages * PACK_PAGE, &packed);
 	if (r < 0)
 		return r;
 	hash_bytes(packed.data, packed.size, &digest);
 	d.packed_size = htole32((uint32_t)packed.size);
-	d.n_runs = htole32(b->frame_runs);
+	d.n_runs = htole32(n_runs);
 	memcpy(d.sha256, digest.bytes, SHA256_SIZE);
 	r = bytes_append(&b->frames, &d, sizeof(d));
 	if (r == 0)
 		r = bytes_append(&b->body, packed.data, packed.size);
 	b->n_frames++;
-	b->n_pages = b->frame_runs = 0;
+	b->n_pages = 0;
 	return r;
 }
 
 int pack_builder_add(struct pack_builder *b, uint32_t layer, uint64_t page, const void *data)
 {
-	int r = 0;
-
 	assert(layer < b->n_layers);
-	if (b->run.n && b->run.layer == layer && b->run.first + b->run.n == page) {
-		b->run.n++;
-	} else {
-		r = end_run(b);
-		b->run = (struct pack_run){.layer = layer, .n = 1, .first = page};
-	}
 	memcpy(b->plain + (size_t)b->n_pages * PACK_PAGE, data, PACK_PAGE);
+	b->pages[b->n_pages] = (struct builder_page){.layer = layer, .at = b->n_pages, .page = page};
 	b->n_pages++;
-	if (r == 0 && b->n_pages == FRAME_PAGES)
-		r = end_frame(b);
-	return r;
+	return b->n_pages == FRAME_PAGES ? end_frame(b) : 0;
 }
 
 int pack_builder_finish(struct pack_builder *b, struct bytes *ret, size_t *ret_head_size)

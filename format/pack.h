@@ -1,4 +1,4 @@
-/* pack: a start pack: the pages that a program touches while it starts, in the order of first touch.
+/* pack: a start pack: the pages that a program touches while it starts, frame by frame in the order of first touch.
  *
  * A head, then zstd frames of at most 2 MiB plain each. The head names the layer indexes that the pack
  * was recorded on, and for each frame its digest and the pages it holds; who has checked the head's own
@@ -58,7 +58,7 @@ struct pack_builder;
 int pack_builder_new(const struct digest *layers, size_t n_layers, struct pack_builder **ret);
 void pack_builder_free(struct pack_builder **b);
 
-/* The next page in order of first touch; `data` is PACK_PAGE bytes. */
+/* The next page in order of first touch (in its frame they lie in the order of their layers); `data` is PACK_PAGE bytes. */
 int pack_builder_add(struct pack_builder *b, uint32_t layer, uint64_t page, const void *data);
 
 /* The whole blob, and how much of it is the head. */

@@ -49,6 +49,22 @@ static void make(struct bytes *ret, size_t *ret_head_size)
 	assert_int_equal(pack_builder_finish(b, ret, ret_head_size), 0);
 }
 
+/* The place of that page in the order of first touch, of `n` from `from` on. */
+static uint32_t find(uint32_t from, uint32_t n, uint32_t layer, uint64_t page)
+{
+	for (uint32_t i = from; i < from + n; i++) {
+		uint32_t l;
+		uint64_t p;
+
+		place_of(i, &l, &p);
+		if (l == layer && p == page)
+			return i;
+	}
+	fail_msg("frame has page %u:%llu", layer, (unsigned long long)page);
+	return 0;
+}
+
+/* Pages *i to *i + n_pages are in the frame, as few runs in the order of their layers. */
 static void check_frame(const struct pack_frame *f, const struct bytes *b, uint32_t *i)
 {
 	_cleanup_(fd_free_memory) uint8_t *plain = malloc(PACK_FRAME_SIZE);
@@ -56,17 +72,19 @@ static void check_frame(const struct pack_frame *f, const struct bytes *b, uint3
 	size_t at = 0;
 
 	assert_int_equal(pack_frame_open(f, b->data + f->off, f->packed_size, plain), 0);
-	for (uint32_t k = 0; k < f->n_runs; k++)
-		for (uint32_t n = 0; n < f->runs[k].n; n++, ++*i, at += PACK_PAGE) {
-			uint32_t layer;
-			uint64_t page;
+	for (uint32_t k = 0; k < f->n_runs; k++) {
+		const struct pack_run *run = &f->runs[k], *before = run - 1;
 
-			place_of(*i, &layer, &page);
-			assert_int_equal(f->runs[k].layer, layer);
-			assert_int_equal(f->runs[k].first + n, page);
-			fill_page(*i, want);
+		if (k > 0)
+			assert_true(before->layer < run->layer ||
+				    (before->layer == run->layer && before->first + before->n < run->first));
+		for (uint32_t n = 0; n < run->n; n++, at += PACK_PAGE) {
+			fill_page(find(*i, f->n_pages, run->layer, run->first + n), want);
 			assert_memory_equal(plain + at, want, PACK_PAGE);
 		}
+	}
+	assert_int_equal(at, f->n_pages * (size_t)PACK_PAGE);
+	*i += f->n_pages;
 }
 
 static void gives_back_its_pages_in_order(void **state)
