@@ -16,6 +16,7 @@
 #include "fetch/layer_files.h"
 #include "fetch/layer_links.h"
 #include "fetch/mentions.h"
+#include "fetch/read_on.h"
 #include "fetch/span_unit.h"
 
 #define TOUCHES 1024u	      /* that wait for the thread; more are dropped */
@@ -35,18 +36,14 @@
 #define LIBRARIES_SHARE 8u /* but libraries, which are looked for by name, only when so large a part was touched */
 #define DIRECTORY_MANY 8u /* or this one, when it is a quarter of them: somebody reads them all; */
 #define CHILDREN_MANY 16u /* all small directories beside each other follow so many of them */
-#define WHOLE_FILES 3u /* a directory of so many files or more that were all touched was read as a whole; */
-#define WHOLE_MANY 6u  /* after so many of them somebody reads everything: the rest of the layer follows */
+#define WHOLE_FILES 3u /* a directory of so many files or more that were all touched was read as a whole */
 #define BESIDE_MAX (1u << 20) /* a file of more says nothing about those beside it */
 #define MENTIONING_MAX (256u << 10) /* in a file of so much is looked for names of what is beside it */
 #define UNREAD 64u
 #define UNREAD_MS 10000 /* how long its bytes are waited for, */
 #define UNREAD_AGAIN_MS 3 /* with a look so often */
-#define RUN_MIN 4u	      /* steps from one unit of spans to the next that make it a run, when they are so many */
-#define RUN_BYTES (640u << 10) /* bytes, */
-#define RUN_STEP (64u << 10) /* with so much in between at most that nobody was heard to touch, */
-#define REST_SPANS 16u	      /* of the rest of a layer that are asked for at once */
-#define RUN_AHEAD 32u	      /* which is kept as many units ahead as it is long, at most so many */
+#define REST_AGAIN_MS 10 /* how often is looked whether there is room for more of a layer that is read as a whole, */
+#define REST_MS 2000 /* so long after the last touch */
 
 struct table { /* of a layer */
 	struct table *next;
@@ -55,13 +52,7 @@ struct table { /* of a layer */
 	struct layer_files files;
 	uint8_t *marks; /* of gaps_touch() */
 	size_t n_marks;
-	/* Spans read one after the other: */
-	size_t first, end; /* the unit that was touched last */
-	size_t asked_to;
-	unsigned int run;
-	uint64_t run_off; /* where it began */
-	unsigned int n_whole; /* directories */
-	size_t rest, n_rest; /* spans from here on, around the end, that are still to be asked for */
+	struct read_on read_on;
 };
 
 struct unread { /* a touched file that may mention others, once its bytes are here */
@@ -75,6 +66,7 @@ struct ahead {
 	struct fill *fill;
 	struct table *tables; /* the thread's alone */
 	unsigned int evicted; /* the same: the context's n_evicted when they were begun */
+	int64_t touched_last; /* the same: clock_ms() */
 	struct unread unread[UNREAD]; /* the same */
 	size_t n_unread;
 	uint8_t text[MENTIONING_MAX]; /* the same: of one of them */
@@ -111,7 +103,6 @@ static struct table *table_of(struct ahead *a, uint32_t number, struct layer_sto
 		return NULL;
 	t->layer = layer;
 	t->number = number;
-	t->first = t->end = SIZE_MAX;
 	if (layer_files_read(layer_store_index(layer), &t->files) < 0)
 		layer_files_free(&t->files);
 	t->next = a->tables;
@@ -245,29 +236,6 @@ static void look_at_children(struct ahead *a, const struct table *t, uint32_t di
 	}
 }
 
-/* The last file of a directory was touched. */
-static void note_whole(struct table *t, uint64_t off)
-{
-	if (++t->n_whole != WHOLE_MANY || span_table_at(layer_store_spans(t->layer), off, &t->rest) < 0)
-		return;
-	t->n_rest = span_table_count(layer_store_spans(t->layer));
-}
-
-/* As much as should wait; each touch asks for more. */
-static void ask_rest(struct ahead *a, struct table *t)
-{
-	const struct span_table *spans = layer_store_spans(t->layer);
-
-	while (t->n_rest > 0 && fill_has_room(a->fill)) {
-		size_t n = t->n_rest < REST_SPANS ? t->n_rest : REST_SPANS;
-
-		n = n < span_table_count(spans) - t->rest ? n : span_table_count(spans) - t->rest;
-		fill_ahead(a->fill, t->layer, t->number, t->rest, n);
-		t->rest = (t->rest + n) % span_table_count(spans);
-		t->n_rest -= n;
-	}
-}
-
 /* Of a large file; of data only what is read on: what lies between two places that were looked up may never be. */
 static void fill_gaps(struct ahead *a, struct table *t, const struct layer_file *f, uint64_t off)
 {
@@ -332,7 +300,7 @@ static void follow_mentions(struct ahead *a, const struct table *t, const struct
 
 static void remember_unread(struct ahead *a, const struct table *t, const struct layer_file *f)
 {
-	if (t->n_whole >= WHOLE_MANY)
+	if (read_on_reads_all(&t->read_on))
 		return; /* all of it comes */
 	if (f->size <= MENTIONING_MAX && !f->library && !f->program && a->n_unread < UNREAD)
 		a->unread[a->n_unread++] = (struct unread){t->number, f->off, f->size, clock_ms() + UNREAD_MS};
@@ -349,7 +317,7 @@ static void look_at_file(struct ahead *a, struct table *t, struct layer_file *f,
 	if (!f->touched)
 		remember_unread(a, t, f);
 	if (!f->touched && ++d->n_touched == d->n_files && d->n_files >= WHOLE_FILES)
-		note_whole(t, off);
+		read_on_whole(&t->read_on, t->layer, off);
 	f->touched = true;
 	if (is_wanted_whole(f, off))
 		ask_file_from(a, t, f, off);
@@ -363,57 +331,6 @@ static void look_at_file(struct ahead *a, struct table *t, struct layer_file *f,
 		look_at_children(a, t, f->directory);
 }
 
-/* Whether who has read all before span `end` and now reads `next` reads one after the other. */
-static bool reads_on(const struct span_table *t, size_t end, size_t next)
-{
-	struct span last, s;
-
-	if (next < end || end == 0 || end > span_table_count(t))
-		return false;
-	span_table_get(t, end - 1, &last);
-	span_table_get(t, next, &s);
-	return s.off - (last.off + last.size) <= RUN_STEP;
-}
-
-/* `large`: of a file whose own spans are looked at. Who reads on in it does not read on behind it. */
-static void follow_run(struct ahead *a, struct table *t, bool large, uint64_t off)
-{
-	const struct span_table *spans = layer_store_spans(t->layer);
-	unsigned int far, k, n_asked = 0;
-	struct span_unit u;
-	size_t at;
-
-	if (span_table_at(spans, off, &at) < 0)
-		return;
-	span_unit_of(spans, at, &u);
-	if (u.first == t->first)
-		return;
-	if (!reads_on(spans, t->end, u.first)) {
-		t->run = 0;
-		t->run_off = off;
-		t->asked_to = 0;
-	} else {
-		t->run++;
-	}
-	t->first = u.first;
-	t->end = u.first + u.n;
-	if (t->run < RUN_MIN || off < t->run_off + RUN_BYTES || large)
-		return;
-	far = t->run < RUN_AHEAD ? t->run : RUN_AHEAD;
-	at = t->end;
-	for (k = 0; k < far && at < span_table_count(spans); k++) {
-		span_unit_of(spans, at, &u);
-		n_asked += at < t->asked_to;
-		at = u.first + u.n;
-	}
-	if (n_asked > k / 2 || at <= t->asked_to)
-		return; /* several at once go with one request */
-	if (t->asked_to < t->end)
-		t->asked_to = t->end;
-	fill_ahead(a->fill, t->layer, t->number, t->asked_to, at - t->asked_to);
-	t->asked_to = at;
-}
-
 static void forget_tables(struct ahead *a)
 {
 	for (struct table *t = a->tables, *next; t; t = next) {
@@ -423,17 +340,23 @@ static void forget_tables(struct ahead *a)
 	a->tables = NULL;
 }
 
+static int open_layer(const struct ahead *a, uint32_t number, struct layer_store **ret)
+{
+	const char *key;
+	int r = number_table_layer(a->context->numbers, number, &key);
+
+	return r < 0 ? r : layer_table_get(a->context->layers, key, ret);
+}
+
 /* Whether it is read, or will not be. */
 static bool read_mentions(struct ahead *a, const struct unread *u)
 {
 	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	struct layer_file *f;
-	const char *key;
 	struct table *t;
 	int r;
 
-	if (number_table_layer(a->context->numbers, u->number, &key) < 0 ||
-	    layer_table_get(a->context->layers, key, &layer) < 0)
+	if (open_layer(a, u->number, &layer) < 0)
 		return true;
 	r = layer_store_read(layer, a->text, (size_t)u->size, u->off);
 	if (r < 0)
@@ -464,12 +387,10 @@ static void look(struct ahead *a, const struct need *n)
 	const unsigned int evicted = atomic_load(&a->context->n_evicted);
 	_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 	uint64_t off = n->first_page * LAYER_PAGE + n->in_page % LAYER_PAGE;
-	const char *key;
 	struct table *t;
 	struct layer_file *f;
 
-	if (number_table_layer(a->context->numbers, n->number, &key) < 0 ||
-	    layer_table_get(a->context->layers, key, &layer) < 0 || off >= layer_store_size(layer))
+	if (open_layer(a, n->number, &layer) < 0 || off >= layer_store_size(layer))
 		return;
 	if (evicted != a->evicted) { /* what was asked for may be missing again */
 		forget_tables(a);
@@ -482,22 +403,44 @@ static void look(struct ahead *a, const struct need *n)
 	f = layer_files_find(&t->files, off);
 	if (f)
 		look_at_file(a, t, f, off);
-	follow_run(a, t, f && f->size > BESIDE_MAX, off);
-	ask_rest(a, t);
+	read_on_touch(&t->read_on, a->fill, layer, t->number, f, off, f && f->size > BESIDE_MAX);
+	read_on_rest(&t->read_on, a->fill, layer, t->number);
 	t->layer = NULL;
 }
 
-/* Waits for a touch, or until it is time to look for bytes that came; after KEEP_SECONDS without a touch the tables go.
- * The lock is held. */
+/* Who waits for a large file touches nothing; what lies behind it follows all the same. */
+static void ask_rests(struct ahead *a)
+{
+	for (struct table *t = a->tables; t; t = t->next) {
+		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
+
+		if (t->read_on.n_rest > 0 && open_layer(a, t->number, &layer) == 0)
+			read_on_rest(&t->read_on, a->fill, layer, t->number);
+	}
+}
+
+/* When it is time to look at something without a touch. 0: never. */
+static int64_t look_again(const struct ahead *a)
+{
+	const int64_t now = clock_ms();
+
+	if (a->n_unread)
+		return now + UNREAD_AGAIN_MS;
+	for (const struct table *t = a->tables; t && now < a->touched_last + REST_MS; t = t->next)
+		if (t->read_on.n_rest > 0)
+			return now + REST_AGAIN_MS;
+	return 0;
+}
+
+/* Waits for a touch, or until it is time to look at something; after KEEP_SECONDS without a touch the tables go. The
+ * lock is held. */
 static void wait_for_touch(struct ahead *a)
 {
 	while (a->n == 0) {
-		struct timespec until;
+		const int64_t again = look_again(a);
+		struct timespec until = {again / 1000, again % 1000 * 1000000};
 
-		if (a->n_unread) {
-			const int64_t again = clock_ms() + UNREAD_AGAIN_MS;
-
-			until = (struct timespec){again / 1000, again % 1000 * 1000000};
+		if (again) {
 			pthread_cond_timedwait(&a->more, &a->lock, &until);
 			return;
 		}
@@ -527,10 +470,13 @@ static void *look_thread(void *argument)
 			n = a->touches[a->first];
 			a->first = (a->first + 1) % TOUCHES;
 			a->n--;
+			a->touched_last = clock_ms();
 		}
 		pthread_mutex_unlock(&a->lock);
 		if (touched)
 			look(a, &n);
+		else
+			ask_rests(a);
 		read_unread(a);
 	}
 	return NULL;

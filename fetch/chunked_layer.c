@@ -40,7 +40,7 @@ static int get_range(struct source *source, const struct descriptor *blob, uint6
 	int r = bytes_reserve(ret, (size_t)size + 1);
 
 	if (r == 0)
-		r = source_get_range(source, blob, off, (size_t)size, ret->data + ret->size);
+		r = source_get_range(source, blob, off, (size_t)size, false, NULL, ret->data + ret->size);
 	if (r == 0)
 		ret->size += (size_t)size;
 	return r;

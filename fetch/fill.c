@@ -185,6 +185,17 @@ static void end_one_of_run(void *opaque, size_t i)
 	end_item(r->fill, r->batch->items[i], &r->batch->missing[i], 0, false);
 }
 
+/* There may be room for the next guess. */
+static void note_came(void *opaque, size_t i, uint64_t packed)
+{
+	const struct running *r = opaque;
+
+	pthread_mutex_lock(&r->fill->lock);
+	fill_queue_came(&r->fill->queue, r->batch->items[i], packed);
+	wake(r->fill);
+	pthread_mutex_unlock(&r->fill->lock);
+}
+
 /* Who has it waits at most for one that is before it, so all end. */
 static void wait_while_taken(void *opaque, size_t span, unsigned int ms)
 {
@@ -242,7 +253,7 @@ static void try_one(struct fill *f, const struct fill_batch *b)
 {
 	struct fill_item *item = b->items[0];
 	const struct span_unit *missing = &b->missing[0];
-	const struct span_get_caller caller = {&(struct running){f, b, item->layer}, end_one_of_run, wait_while_taken, is_taken};
+	const struct span_get_caller caller = {&(struct running){f, b, item->layer}, end_one_of_run, note_came, wait_while_taken, is_taken};
 	char text[REPORT_TEXT_SIZE] = "", *outer = report_capture(text);
 	int r = span_get(f->context, item->layer, missing, &caller);
 	bool ahead;
@@ -269,7 +280,7 @@ static void try_one(struct fill *f, const struct fill_batch *b)
 static void try_run(struct fill *f, const struct fill_batch *b)
 {
 	struct layer_store *layer = layer_store_again(b->items[0]->layer);
-	const struct span_get_caller caller = {&(struct running){f, b, layer}, end_one_of_run, wait_while_taken, is_taken};
+	const struct span_get_caller caller = {&(struct running){f, b, layer}, end_one_of_run, note_came, wait_while_taken, is_taken};
 	size_t n = span_get_run(f->context, layer, b->missing, b->n, &caller);
 
 	layer_store_free(&layer);

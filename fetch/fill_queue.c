@@ -8,9 +8,10 @@
 
 #define AHEAD_WORKERS 8u /* at most, for what nobody waits for: what they have asked for is on the wire before what a
 			    reader asks next, */
-#define AHEAD_MS 80u	 /* so it is no more than the link brings in this time (but three requests, however large), */
+#define AHEAD_MS 80u	 /* so the next is asked for when no more is to come than the link brings in this time, */
 #define AHEAD_LEAST (1u << 20) /* or this many packed bytes, */
 #define AHEAD_MOST (4u << 20)	 /* and never more than these */
+#define AHEAD_BLIND 3u /* as long as nothing comes at all so many requests go side by side, however large */
 #define AHEAD_MAX 1024u	 /* units that wait for a worker */
 #define RUN_SHARE 2u	 /* a request is for this part of what may be on the wire ahead of a reader */
 #define RUN_GAP (16u << 10) /* packed bytes between two units that cost less than a request */
@@ -23,10 +24,21 @@ static uint64_t ahead_bytes(const struct fill_queue *q)
 	return n < AHEAD_LEAST ? AHEAD_LEAST : n > AHEAD_MOST ? AHEAD_MOST : n;
 }
 
+void fill_queue_came(struct fill_queue *q, struct fill_item *item, uint64_t packed)
+{
+	const uint64_t came = packed < item->unit.packed_size ? packed : item->unit.packed_size;
+
+	if (!item->counted)
+		return;
+	q->ahead_out -= came - item->came;
+	q->n_coming += (came > 0) - (item->came > 0);
+	item->came = came;
+}
+
 static void release(struct fill_queue *q, struct fill_item *item)
 {
-	if (item->counted)
-		q->ahead_out -= item->unit.packed_size;
+	fill_queue_came(q, item, item->unit.packed_size);
+	q->n_coming -= item->counted && item->came > 0;
 	if (item->taken && span_unit_is_large(item->memory))
 		q->memory_out -= item->memory;
 	item->counted = false;
@@ -140,7 +152,8 @@ static bool may_begin(const struct fill_queue *q, const struct fill_item *i, boo
 
 static bool may_go_ahead(const struct fill_queue *q)
 {
-	return q->n_ahead < AHEAD_WORKERS && (q->ahead_out < ahead_bytes(q) || q->n_ahead < 3);
+	return q->n_ahead < AHEAD_WORKERS &&
+	       (q->ahead_out < ahead_bytes(q) || (q->n_coming == 0 && q->n_ahead < AHEAD_BLIND));
 }
 
 bool fill_queue_is_ready(const struct fill_queue *q)
@@ -174,6 +187,7 @@ static void take_item(struct fill_queue *q, struct fill_item *i)
 	if (span_unit_is_large(i->memory))
 		q->memory_out += i->memory;
 	i->counted = i->ahead;
+	i->came = 0;
 	q->n_ahead_waiting -= i->ahead;
 	q->n_wanted_waiting -= !i->ahead;
 	if (i->counted)

@@ -28,7 +28,8 @@ struct fill_item {
 	uint64_t memory; /* span_unit_memory() */
 	bool taken; /* a worker has it */
 	bool ahead; /* no reader waits for it */
-	bool counted; /* among the bytes of ahead_out */
+	bool counted; /* among the bytes of ahead_out, */
+	uint64_t came; /* without these */
 	bool alone; /* a request for it and others failed */
 	int64_t again; /* not before: its host could not be reached */
 	int64_t deadline; /* of the readers' patience with that, 0: it was not tried yet */
@@ -43,7 +44,8 @@ struct fill_queue {
 	size_t n;
 	uint64_t memory_out; /* what the large items that are taken may use */
 	unsigned int n_ahead; /* batches that are taken for nobody */
-	uint64_t ahead_out; /* packed bytes of items that are */
+	uint64_t ahead_out; /* packed bytes of those that have not come yet */
+	unsigned int n_coming; /* items of those of which some have */
 	unsigned int n_ahead_waiting, n_wanted_waiting; /* for a worker */
 	struct link_rate rate; /* of what comes: the caller counts it */
 	int64_t no_runs_before; /* the next request for several */
@@ -71,6 +73,9 @@ void fill_queue_end(struct fill_queue *q, const struct fill_batch *b);
 
 /* Whether there may be something to be taken. */
 bool fill_queue_is_ready(const struct fill_queue *q);
+
+/* So many packed bytes of a taken one have come. */
+void fill_queue_came(struct fill_queue *q, struct fill_item *item, uint64_t packed);
 
 /* No worker has it any more: it is done, or to be taken again. */
 void fill_queue_remove(struct fill_queue *q, struct fill_item *item);

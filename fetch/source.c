@@ -91,20 +91,13 @@ static int layout_range(struct source *s, const struct descriptor *d, uint64_t o
 	return 0;
 }
 
-int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, void *out)
-{
-	if (s->layout)
-		return layout_range(s, d, off, size, out);
-	return registry_get_range(s->registry, d, off, size, REGISTRY_WAIT, NULL, out);
-}
-
-int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
+int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, bool once,
 		     const struct transport_follow *follow, void *out)
 {
 	int r;
 
 	if (!s->layout)
-		return registry_get_range(s->registry, d, off, size, REGISTRY_ONCE, follow, out);
+		return registry_get_range(s->registry, d, off, size, once ? REGISTRY_ONCE : REGISTRY_WAIT, follow, out);
 	r = layout_range(s, d, off, size, out);
 	if (r == 0 && follow)
 		follow->arrived(follow->opaque, size);

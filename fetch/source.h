@@ -52,14 +52,9 @@ int source_get_manifest(struct source *s, const char *tag, const struct digest *
 /* A whole small blob, at most `max` bytes, verified. */
 int source_get_blob(struct source *s, const struct descriptor *d, size_t max, struct bytes *ret);
 
-/* Bytes [off, off+size) of a blob, not verified: the caller has the span's digest. Bounded retries.
- */
-int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
-		     void *out);
-
-/* The same once, and without waiting for a host that does not answer at once: for who has another source or another
- * way. `follow` may be NULL. */
-int source_try_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size,
+/* Bytes [off, off+size) of a blob, not verified: the caller has the span's digest. Retries are bounded; `once`: none, and
+ * no waiting for a host that does not answer at once, for who has another source or another way. `follow` may be NULL. */
+int source_get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, bool once,
 		     const struct transport_follow *follow, void *out);
 
 /* Whether its host could not be reached a moment ago: ask others first. */

@@ -21,6 +21,7 @@
 #include "format/span_decode.h"
 
 #define COMES_MS 200u /* a span that saves a request is waited for so long: a reader may want this one meanwhile */
+#define CAME_STEP (64u << 10) /* bytes from one of its news to the next */
 #define PATIENCE_MS 90000 /* for all of a layer's sources together; the one that is asked then has its own */
 
 /* The layer says which blob it is cut from. Else that is the tar itself: its digest is the diffID, the layer's key. */
@@ -101,11 +102,6 @@ struct window {
 	struct beside beside;
 };
 
-static int get_range(struct source *s, const struct descriptor *d, uint64_t off, size_t size, bool once, void *out)
-{
-	return once ? source_try_range(s, d, off, size, NULL, out) : source_get_range(s, d, off, size, out);
-}
-
 /* The spans of a foreign table do not lie as in their tar. */
 static bool read_before(struct layer_store *layer, const struct span *s, struct span_before *ret)
 {
@@ -134,7 +130,7 @@ static int get_window(void *argument)
 {
 	const struct window *w = argument;
 
-	return get_range(w->source, &w->blob, w->span->window_off, w->span->window_size, w->once, w->packed);
+	return source_get_range(w->source, &w->blob, w->span->window_off, w->span->window_size, w->once, NULL, w->packed);
 }
 
 static int begin_remote(struct context *c, struct window *w)
@@ -238,6 +234,14 @@ static int put_unit(struct context *c, struct layer_store *layer, const struct s
 	return fail(-r, "layer %s cannot be written in %s: %s", layer_store_key(layer), c->store->store_path, strerror(-r));
 }
 
+static uint64_t unit_arrived(void *opaque, uint64_t received)
+{
+	const struct way *w = opaque;
+
+	w->caller->came(w->caller->opaque, 0, received);
+	return received + CAME_STEP;
+}
+
 static int get_and_put(struct context *c, struct source *source, const struct descriptor *blob, const struct way *w,
 		       bool once, bool distrust)
 {
@@ -246,7 +250,8 @@ static int get_and_put(struct context *c, struct source *source, const struct de
 
 	if (r < 0)
 		return r;
-	r = get_range(source, blob, w->unit.packed_off, (size_t)w->unit.packed_size, once, w->packed);
+	r = source_get_range(source, blob, w->unit.packed_off, (size_t)w->unit.packed_size, once,
+			     &(struct transport_follow){unit_arrived, (void *)w}, w->packed);
 	if (r < 0 && (window.waits || window.comes))
 		return r;
 	r_window = window_end(c, &window, w);
@@ -355,7 +360,17 @@ static void end_next(struct run *run)
 	run->begun = false;
 }
 
-static void run_arrived(void *opaque, uint64_t received)
+/* The next unit's end, or a part of it. */
+static uint64_t wait_for_next(const struct run *run, uint64_t received)
+{
+	const struct span_unit *u = &run->units[run->next];
+	const uint64_t off = u->packed_off - run->off, end = off + u->packed_size;
+
+	run->caller->came(run->caller->opaque, run->next, received > off ? received - off : 0);
+	return end - received < CAME_STEP ? end : received + CAME_STEP;
+}
+
+static uint64_t run_arrived(void *opaque, uint64_t received)
 {
 	struct run *run = opaque;
 
@@ -363,15 +378,15 @@ static void run_arrived(void *opaque, uint64_t received)
 		const struct span_unit *u = &run->units[run->next];
 
 		if (u->packed_off + u->packed_size - run->off > received)
-			return;
+			return wait_for_next(run, received);
 		run->broken = (!run->begun && begin_next(run) < 0) || window_end(run->context, &run->window, &run->way) < 0 ||
 			      put_unit(run->context, run->layer, u, &run->way.span, run->packed + (u->packed_off - run->off),
 				       &run->window) < 0;
 		end_next(run);
-		if (run->broken)
-			return;
-		run->caller->done(run->caller->opaque, run->next++);
+		if (!run->broken)
+			run->caller->done(run->caller->opaque, run->next++);
 	}
+	return UINT64_MAX;
 }
 
 struct source *span_get_source(struct context *c, const struct layer_store *layer)
@@ -410,7 +425,7 @@ size_t span_get_run(struct context *c, struct layer_store *layer, const struct s
 			    .off = units[0].packed_off, .packed = packed, .caller = caller};
 	outer = report_capture(text); /* who asks for the rest one by one says what is wrong */
 	if (run->source && !source_is_down(run->source) && !atomic_load(&c->offline) && find_blob(c, layer, &blob) == 0 && begin_next(run) == 0)
-		source_try_range(run->source, &blob, run->off, (size_t)size,
+		source_get_range(run->source, &blob, run->off, (size_t)size, true,
 				 &(struct transport_follow){run_arrived, run}, packed);
 	end_next(run);
 	report_capture_again(outer);

@@ -18,6 +18,7 @@
 struct span_get_caller {
 	void *opaque;
 	void (*done)(void *opaque, size_t i); /* of several units one is in, by its place among them */
+	void (*came)(void *opaque, size_t i, uint64_t packed); /* so many bytes of one have come, none: from the beginning */
 	void (*wait)(void *opaque, size_t span, unsigned int ms); /* for as long as somebody else fetches it; ms 0: no limit */
 	bool (*comes)(void *opaque, size_t span); /* whether somebody does, and the caller has the time to wait */
 };

@@ -24,13 +24,14 @@ struct call {
 	struct transport_body body;
 	pthread_cond_t ended;
 	bool done;
-	uint64_t arrived; /* as who follows it is told */
+	uint64_t arrived; /* as who follows it is told, */
+	uint64_t wanted; /* who wants to know when so many have */
 	struct url_origin origin; /* of one that is long: hosts that trickle hold up no other */
 	struct call *next; /* in `posted` or `running` */
 };
 
 struct transport {
-	pthread_mutex_t lock; /* guards posted, stopping, started, and every call's done and arrived */
+	pthread_mutex_t lock; /* guards posted, stopping, started, and every call's done, arrived and wanted */
 	struct call *posted;
 	bool started, stopping;
 	pthread_t thread;
@@ -223,12 +224,16 @@ static bool reap(struct transport *t)
 
 static void tell(struct transport *t, struct call *c)
 {
+	const uint64_t received = c->body.reply->received;
+
 	transport_body_tell(&c->body);
-	if (!c->body.request->follow || c->arrived == c->body.reply->received)
+	if (!c->body.request->follow || c->arrived == received)
 		return;
 	pthread_mutex_lock(&t->lock);
-	c->arrived = c->body.reply->received;
-	pthread_cond_signal(&c->ended);
+	if (received >= c->wanted || received < c->arrived) {
+		c->arrived = received;
+		pthread_cond_signal(&c->ended);
+	}
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -335,7 +340,7 @@ static void wait_for(struct transport *t, struct call *c)
 	uint64_t told = 0;
 
 	while (!c->done || (follow && c->body.reply->received != told)) {
-		uint64_t arrived = c->done ? c->body.reply->received : c->arrived;
+		uint64_t arrived = c->done ? c->body.reply->received : c->arrived, wanted;
 
 		if (arrived == told) {
 			pthread_cond_wait(&c->ended, &t->lock);
@@ -343,8 +348,9 @@ static void wait_for(struct transport *t, struct call *c)
 		}
 		told = arrived;
 		pthread_mutex_unlock(&t->lock);
-		follow->arrived(follow->opaque, arrived);
+		wanted = follow->arrived(follow->opaque, arrived);
 		pthread_mutex_lock(&t->lock);
+		c->wanted = wanted;
 	}
 }
 

@@ -25,9 +25,9 @@ void transport_watch_destroy(struct transport_watch *w);
 /* `w` may be NULL: never. */
 bool transport_watch_cancelled(struct transport_watch *w);
 
-/* Called, by the thread that waits in transport_call(), with how many bytes have come so far. A request that is sent
- * again begins at 0 again. */
+/* Called, by the thread that waits in transport_call(), with how many bytes have come so far; returns when that is to be
+ * told next, not before so many have (and at the end). A request that is sent again begins at 0 again. */
 struct transport_follow {
-	void (*arrived)(void *opaque, uint64_t received);
+	uint64_t (*arrived)(void *opaque, uint64_t received);
 	void *opaque;
 };

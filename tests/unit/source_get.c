@@ -70,7 +70,7 @@ static int get_range(struct source *s, char **argv)
 	uint64_t off = strtoull(argv[2], NULL, 10);
 	size_t n = strtoull(argv[3], NULL, 10);
 	_cleanup_(fd_free_memory) char *out = malloc(n + 1);
-	int r = source_get_range(s, &d, off, n, out);
+	int r = source_get_range(s, &d, off, n, false, NULL, out);
 
 	return r < 0 ? r : fd_write_full(STDOUT_FILENO, out, n);
 }
@@ -82,7 +82,7 @@ static int get_ranges(struct source *s, char **argv)
 
 	for (long i = strtol(argv[2], NULL, 10); i > 0; i--) {
 		int r = source_get_range(s, &d, (uint64_t)i * 4096 % (d.size - sizeof(out)),
-					 sizeof(out), out);
+					 sizeof(out), false, NULL, out);
 
 		if (r < 0)
 			return r;
@@ -137,7 +137,7 @@ static void *run_one(void *opaque)
 	struct descriptor d = descriptor_of(o->argv);
 	char out[1000];
 
-	o->result = source_get_range(o->source, &d, 0, sizeof(out), out);
+	o->result = source_get_range(o->source, &d, 0, sizeof(out), false, NULL, out);
 	return NULL;
 }
 
