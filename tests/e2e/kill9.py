@@ -163,9 +163,13 @@ class Commands(threading.Thread):
 
 
 def number_of(pid, what):
-    """Descriptors, mappings, or kB of memory of its own ("RssAnon", "RssShmem")."""
+    """Descriptors (but connections to registries, of which some are kept), mappings, or kB of memory of its own ("RssAnon",
+    "RssShmem")."""
     if what == "fds":
-        return len(os.listdir(f"/proc/{pid}/fd"))
+        with open(f"/proc/{pid}/net/tcp") as f:
+            tcp = {f"socket:[{line.split()[9]}]" for line in f}
+        at = f"/proc/{pid}/fd/"
+        return sum(os.readlink(at + fd) not in tcp for fd in os.listdir(at))
     if what == "maps":
         with open(f"/proc/{pid}/maps") as f:
             return len(f.readlines())
