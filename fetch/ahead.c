@@ -15,6 +15,7 @@
 #include "fetch/gaps.h"
 #include "fetch/layer_files.h"
 #include "fetch/layer_links.h"
+#include "fetch/lazy_pack.h"
 #include "fetch/mentions.h"
 #include "fetch/read_on.h"
 #include "fetch/span_unit.h"
@@ -408,13 +409,16 @@ static void look(struct ahead *a, const struct need *n)
 	t->layer = NULL;
 }
 
-/* Who waits for a large file touches nothing; what lies behind it follows all the same. */
+/* Who waits for a large file touches nothing; what lies behind it follows all the same. Not beside a pack, as for touches. */
 static void ask_rests(struct ahead *a)
 {
-	for (struct table *t = a->tables; t; t = t->next) {
+	const bool forgotten = clock_ms() >= a->touched_last + REST_MS;
+
+	for (struct table *t = a->tables; t && !forgotten; t = t->next) {
 		_cleanup_(layer_store_free) struct layer_store *layer = NULL;
 
-		if (t->read_on.n_rest > 0 && open_layer(a, t->number, &layer) == 0)
+		if (t->read_on.n_rest > 0 && !lazy_pack_fills(a->context->packs, t->number, false) &&
+		    open_layer(a, t->number, &layer) == 0)
 			read_on_rest(&t->read_on, a->fill, layer, t->number);
 	}
 }

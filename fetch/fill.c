@@ -121,6 +121,8 @@ static void end_item(struct fill *f, struct fill_item *item, const struct span_u
 		count_unit(f, item, got);
 	if (r < 0 && !item->ahead)
 		end_chain(f, item, r);
+	else if (span_get_passes(r))
+		fill_queue_guess_failed(&f->queue);
 	done = (struct fill_item){.layer = layer_store_again(item->layer), .number = item->number, .unit = item->unit, .ahead = item->ahead};
 	note_released(f, item);
 	fill_queue_remove(&f->queue, item);
@@ -455,7 +457,7 @@ bool fill_is_ahead(struct fill *f)
 	bool any;
 
 	pthread_mutex_lock(&f->lock);
-	any = f->queue.ahead_out + f->queue.n_ahead_waiting > 0;
+	any = fill_queue_is_ahead(&f->queue);
 	pthread_mutex_unlock(&f->lock);
 	return any;
 }

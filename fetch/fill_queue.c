@@ -12,6 +12,8 @@
 #define AHEAD_LEAST (1u << 20) /* or this many packed bytes, */
 #define AHEAD_MOST (4u << 20)	 /* and never more than these */
 #define AHEAD_BLIND 3u /* as long as nothing comes at all so many requests go side by side, however large */
+#define STALL_MS 1000 /* what has brought nothing for so long does not come */
+#define FAILED_MS 1000 /* no more is asked for so long after one that failed */
 #define AHEAD_MAX 1024u	 /* units that wait for a worker */
 #define RUN_SHARE 2u	 /* a request is for this part of what may be on the wire ahead of a reader */
 #define RUN_GAP (16u << 10) /* packed bytes between two units that cost less than a request */
@@ -30,6 +32,8 @@ void fill_queue_came(struct fill_queue *q, struct fill_item *item, uint64_t pack
 
 	if (!item->counted)
 		return;
+	if (came > item->came)
+		q->came_last = clock_ms();
 	q->ahead_out -= came - item->came;
 	q->n_coming += (came > 0) - (item->came > 0);
 	item->came = came;
@@ -39,6 +43,7 @@ static void release(struct fill_queue *q, struct fill_item *item)
 {
 	fill_queue_came(q, item, item->unit.packed_size);
 	q->n_coming -= item->counted && item->came > 0;
+	q->n_out -= item->counted;
 	if (item->taken && span_unit_is_large(item->memory))
 		q->memory_out -= item->memory;
 	item->counted = false;
@@ -152,8 +157,9 @@ static bool may_begin(const struct fill_queue *q, const struct fill_item *i, boo
 
 static bool may_go_ahead(const struct fill_queue *q)
 {
-	return q->n_ahead < AHEAD_WORKERS &&
-	       (q->ahead_out < ahead_bytes(q) || (q->n_coming == 0 && q->n_ahead < AHEAD_BLIND));
+	const bool comes = q->n_coming > 0 && clock_ms() - q->came_last < STALL_MS;
+
+	return q->n_ahead < AHEAD_WORKERS && (q->ahead_out < ahead_bytes(q) || (!comes && q->n_ahead < AHEAD_BLIND));
 }
 
 bool fill_queue_is_ready(const struct fill_queue *q)
@@ -178,7 +184,11 @@ static struct fill_item *find_item(const struct fill_queue *q, int64_t *ret_soon
 		else if (i->again < *ret_soonest)
 			*ret_soonest = i->again;
 	}
-	return may_go_ahead(q) ? ahead : NULL;
+	if (!ahead || may_go_ahead(q))
+		return ahead;
+	if (q->n_ahead < AHEAD_BLIND && q->came_last + STALL_MS < *ret_soonest)
+		*ret_soonest = q->came_last + STALL_MS;
+	return NULL;
 }
 
 static void take_item(struct fill_queue *q, struct fill_item *i)
@@ -188,6 +198,7 @@ static void take_item(struct fill_queue *q, struct fill_item *i)
 		q->memory_out += i->memory;
 	i->counted = i->ahead;
 	i->came = 0;
+	q->n_out += i->counted;
 	q->n_ahead_waiting -= i->ahead;
 	q->n_wanted_waiting -= !i->ahead;
 	if (i->counted)
@@ -260,6 +271,16 @@ void fill_queue_end(struct fill_queue *q, const struct fill_batch *b)
 	q->n_ahead -= b->ahead;
 }
 
+bool fill_queue_is_ahead(const struct fill_queue *q)
+{
+	return q->n_out + q->n_ahead_waiting > 0;
+}
+
+void fill_queue_guess_failed(struct fill_queue *q)
+{
+	q->no_more_before = clock_ms() + FAILED_MS;
+}
+
 bool fill_queue_has_room(const struct fill_queue *q)
 {
 	return q->n_ahead_waiting < AHEAD_MAX;
@@ -271,5 +292,5 @@ bool fill_queue_wants_more(const struct fill_queue *q)
 
 	for (const struct fill_item *i = q->items; i; i = i->next)
 		waiting += i->ahead && !i->taken ? i->unit.packed_size : 0;
-	return waiting < ahead_bytes(q);
+	return waiting < ahead_bytes(q) && clock_ms() >= q->no_more_before;
 }

@@ -44,8 +44,11 @@ struct fill_queue {
 	size_t n;
 	uint64_t memory_out; /* what the large items that are taken may use */
 	unsigned int n_ahead; /* batches that are taken for nobody */
-	uint64_t ahead_out; /* packed bytes of those that have not come yet */
-	unsigned int n_coming; /* items of those of which some have */
+	unsigned int n_out; /* items that are taken for nobody, */
+	uint64_t ahead_out; /* the packed bytes of those that have not come yet, */
+	unsigned int n_coming; /* those of which some have, */
+	int64_t came_last; /* and when: clock_ms() */
+	int64_t no_more_before; /* one of them has just failed */
 	unsigned int n_ahead_waiting, n_wanted_waiting; /* for a worker */
 	struct link_rate rate; /* of what comes: the caller counts it */
 	int64_t no_runs_before; /* the next request for several */
@@ -73,6 +76,12 @@ void fill_queue_end(struct fill_queue *q, const struct fill_batch *b);
 
 /* Whether there may be something to be taken. */
 bool fill_queue_is_ready(const struct fill_queue *q);
+
+/* Whether anything that nobody waits for is queued, or is not in its layer yet. */
+bool fill_queue_is_ahead(const struct fill_queue *q);
+
+/* The host of one of those is away: for a moment there is no room for more, or all of them would fail. */
+void fill_queue_guess_failed(struct fill_queue *q);
 
 /* So many packed bytes of a taken one have come. */
 void fill_queue_came(struct fill_queue *q, struct fill_item *item, uint64_t packed);

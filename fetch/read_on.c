@@ -73,7 +73,7 @@ void read_on_touch(struct read_on *o, struct fill *fill, struct layer_store *lay
 	if (span_table_at(spans, off, &at) < 0)
 		return;
 	span_unit_of(spans, at, &u);
-	if (u.first != o->first)
+	if (o->end == 0 || u.first != o->first)
 		step(o, spans, &u, off);
 	if (off < o->last || (off > o->last_end && off - o->last_end > RUN_STEP))
 		o->n_files = 0;

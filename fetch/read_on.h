@@ -13,7 +13,7 @@
 
 struct read_on {
 	/* Spans read one after the other: */
-	size_t first, end; /* the unit that was touched last */
+	size_t first, end; /* the unit that was touched last; end 0: none was */
 	size_t asked_to;
 	unsigned int run; /* steps from one unit to the next */
 	unsigned int n_files; /* begun meanwhile, each behind the one before */

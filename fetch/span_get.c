@@ -360,13 +360,19 @@ static void end_next(struct run *run)
 	run->begun = false;
 }
 
+/* So much of the range has come. */
+static void note_arrived(const struct run *run, uint64_t received)
+{
+	for (size_t i = run->next; i < run->n && run->units[i].packed_off - run->off < received; i++)
+		run->caller->came(run->caller->opaque, i, received - (run->units[i].packed_off - run->off));
+}
+
 /* The next unit's end, or a part of it. */
-static uint64_t wait_for_next(const struct run *run, uint64_t received)
+static uint64_t next_news(const struct run *run, uint64_t received)
 {
 	const struct span_unit *u = &run->units[run->next];
-	const uint64_t off = u->packed_off - run->off, end = off + u->packed_size;
+	const uint64_t end = u->packed_off + u->packed_size - run->off;
 
-	run->caller->came(run->caller->opaque, run->next, received > off ? received - off : 0);
 	return end - received < CAME_STEP ? end : received + CAME_STEP;
 }
 
@@ -374,11 +380,13 @@ static uint64_t run_arrived(void *opaque, uint64_t received)
 {
 	struct run *run = opaque;
 
+	if (!run->broken)
+		note_arrived(run, received);
 	while (!run->broken && run->next < run->n) {
 		const struct span_unit *u = &run->units[run->next];
 
 		if (u->packed_off + u->packed_size - run->off > received)
-			return wait_for_next(run, received);
+			return next_news(run, received);
 		run->broken = (!run->begun && begin_next(run) < 0) || window_end(run->context, &run->window, &run->way) < 0 ||
 			      put_unit(run->context, run->layer, u, &run->way.span, run->packed + (u->packed_off - run->off),
 				       &run->window) < 0;

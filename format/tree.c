@@ -250,15 +250,18 @@ static int compare_names(const char *a, size_t a_size, const char *b, size_t b_s
 	return r ? r : (a_size > b_size) - (a_size < b_size);
 }
 
-/* To the part's next entry that is neither "." nor "..". */
+/* To the part's next entry that is neither "." nor "..". Where names do not ascend, each call would pass over all of them. */
 static int cursor_next(const struct tree_list *l, uint32_t part, struct tree_cursor *c)
 {
 	const struct erofs_inode dir = {.nid = l->dir->parts[part].nid};
+	const struct erofs_entry before = c->entry;
 	int r;
 
 	do
 		r = erofs_read_entry(l->tree->layers[l->dir->parts[part].position], &dir, &c->behind, &c->entry);
 	while (r == 1 && is_dots(c->entry.name, c->entry.name_size));
+	if (r == 1 && before.name && compare_names(c->entry.name, c->entry.name_size, before.name, before.name_size) <= 0)
+		r = -EBADMSG;
 	c->ended = r != 1;
 	return r < 0 ? r : 0;
 }
@@ -289,7 +292,7 @@ int tree_list_begin(const struct tree *tree, const struct tree_dir *dir, uint64_
 	for (uint32_t i = 0; i < dir->n_parts; i++) {
 		struct tree_cursor *c = &ret->parts[i];
 
-		c->behind = 0;
+		*c = (struct tree_cursor){.behind = 0};
 		if (ret->last)
 			r = erofs_read_seek(tree->layers[dir->parts[i].position], &(struct erofs_inode){.nid = dir->parts[i].nid},
 					    ret->last, ret->last_size, &c->behind);

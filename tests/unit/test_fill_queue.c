@@ -1,72 +1,21 @@
 /* fill_queue: of what nobody waits for so much is on the wire that a reader is not held up, and the next goes in time. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "spans_layer.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/fd.h"
-#include "base/hash.h"
-#include "cache/layer_new.h"
 #include "fetch/fill_queue.h"
 
-#include <cmocka.h> /* last: it has a macro called fail */
-
-#define KEY "tar-0000000000000000000000000000000000000000000000000000000000000001"
 #define SPANS 24u
 #define SIZE (256u << 10) /* of one: four are what may be on the wire ahead, two go with one request */
 
 struct fixture {
-	char dir[64];
-	struct store *store;
-	struct layer_store *layer;
+	struct spans_layer l;
 	struct fill_queue q;
 };
-
-static void make_layer(struct fixture *f)
-{
-	struct tar_member m = {.type = TAR_FILE, .path = "f", .link = "", .mode = 0644, .size = SPANS * SIZE - 512, .body_off = 512};
-	struct span_table_builder spans = {0};
-	_cleanup_(bytes_free) struct bytes table = {0};
-	uint64_t index_size, layer_file_size;
-	struct layer_builder *b;
-	struct layer_new *n;
-	void *index;
-
-	assert_int_equal(layer_builder_new(&b), 0);
-	assert_int_equal(layer_builder_add(b, &m), 0);
-	assert_int_equal(layer_builder_finish(b, SPANS * SIZE, &index_size, &layer_file_size), 0);
-	assert_int_equal(layer_new_open(f->store, &n), 0);
-	for (uint64_t off = 0; off < SPANS * SIZE; off += SIZE) {
-		struct span s = {.off = off, .size = SIZE, .kind = SPAN_STORED, .packed_off = off, .packed_size = SIZE};
-
-		hash_bytes("", 0, &s.digest);
-		assert_int_equal(span_table_add(&spans, &s), 0);
-	}
-	assert_int_equal(span_table_finish(&spans, &table), 0);
-	assert_int_equal(layer_new_index(n, index_size, &index), 0);
-	layer_builder_render(b, index);
-	assert_int_equal(layer_new_commit(n, KEY, layer_file_size, &table), 0);
-	layer_new_free(&n);
-	layer_builder_free(&b);
-}
 
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	char path[96], run[96];
 
-	strcpy(f->dir, "/tmp/lazyrun-store-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	snprintf(path, sizeof(path), "%s/store", f->dir);
-	snprintf(run, sizeof(run), "%s/run", f->dir);
-	assert_int_equal(store_open(path, run, true, &f->store), 0);
-	make_layer(f);
-	assert_int_equal(layer_store_open(f->store, KEY, true, &f->layer), 0);
+	spans_layer_make(&f->l, SPANS, SIZE);
 	*state = f;
 	return 0;
 }
@@ -77,10 +26,8 @@ static int tear_down(void **state)
 
 	while (f->q.items)
 		fill_queue_remove(&f->q, f->q.items);
-	assert_int_equal(f->q.ahead_out, 0);
-	layer_store_free(&f->layer);
-	store_free(&f->store);
-	assert_int_equal(fd_remove_tree(AT_FDCWD, f->dir), 0);
+	assert_true(f->q.ahead_out == 0 && f->q.n_out == 0 && f->q.n_coming == 0);
+	spans_layer_end(&f->l);
 	free(f);
 	return 0;
 }
@@ -88,7 +35,7 @@ static int tear_down(void **state)
 static void add(struct fixture *f, size_t from, size_t n, bool ahead)
 {
 	for (size_t i = from; i < from + n; i++)
-		assert_int_equal(fill_queue_add(&f->q, f->layer, 1, i, ahead), 0);
+		assert_int_equal(fill_queue_add(&f->q, f->l.layer, 1, i, ahead), 0);
 }
 
 static bool take(struct fixture *f, struct fill_batch *b)
@@ -159,6 +106,54 @@ static void three_go_while_nothing_comes(void **state)
 	end(f, &all[3]);
 }
 
+static void what_came_is_not_in_yet(void **state)
+{
+	struct fixture *f = *state;
+	struct fill_batch a = {0};
+
+	assert_false(fill_queue_is_ahead(&f->q));
+	add(f, 0, 1, true);
+	assert_true(fill_queue_is_ahead(&f->q));
+	assert_true(take(f, &a));
+	fill_queue_came(&f->q, a.items[0], SIZE);
+	assert_int_equal(f->q.ahead_out, 0);
+	assert_true(fill_queue_is_ahead(&f->q));
+	end(f, &a);
+	assert_false(fill_queue_is_ahead(&f->q));
+}
+
+/* Who fills a layer in the background, or reads one as a whole, would be through with it in no time. */
+static void no_more_while_a_host_is_away(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(fill_queue_wants_more(&f->q));
+	fill_queue_guess_failed(&f->q);
+	assert_false(fill_queue_wants_more(&f->q));
+	f->q.no_more_before -= 1000;
+	assert_true(fill_queue_wants_more(&f->q));
+}
+
+static void what_stalls_does_not_hold_up_the_next(void **state)
+{
+	struct fixture *f = *state;
+	struct fill_batch a = {0}, b = {0}, c = {0};
+	int64_t soonest;
+
+	add(f, 0, 16, true);
+	assert_true(take(f, &a) && take(f, &b));
+	fill_queue_came(&f->q, a.items[0], 1);
+	f->q.ahead_out += 1;
+	assert_false(fill_queue_take(&f->q, &c, &soonest));
+	assert_int_equal(soonest, f->q.came_last + 1000);
+	f->q.came_last -= 1000;
+	assert_true(take(f, &c));
+	f->q.ahead_out -= 1;
+	end(f, &a);
+	end(f, &b);
+	end(f, &c);
+}
+
 static void readers_are_not_held_up(void **state)
 {
 	struct fixture *f = *state;
@@ -179,6 +174,7 @@ static void readers_are_not_held_up(void **state)
 	end(f, &b);
 	add(f, 0, 1, false); /* one that is on its way */
 	assert_int_equal(f->q.ahead_out, 6 * SIZE);
+	assert_int_equal(f->q.n_ahead_waiting, 8); /* 15 went with 14 */
 	for (size_t i = 0; i < 3; i++)
 		end(f, &guesses[i]);
 	assert_int_equal(f->q.ahead_out, 0);
@@ -190,6 +186,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_next_guess_goes_when_little_is_still_to_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(three_go_while_nothing_comes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_came_is_not_in_yet, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_more_while_a_host_is_away, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_stalls_does_not_hold_up_the_next, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(readers_are_not_held_up, set_up, tear_down),
 	};
 
