@@ -101,12 +101,29 @@ static int open_files(struct layer_store *l, int dir_fd, bool writable)
 	return r;
 }
 
-bool layer_store_is_bad(const struct store *s, const char *layer_key)
+static bool has_mark(const struct store *s, const char *layer_key, const char *mark)
 {
 	char path[LAYER_KEY_SIZE + 8];
 
-	snprintf(path, sizeof(path), "%s/bad", layer_key);
+	snprintf(path, sizeof(path), "%s/%s", layer_key, mark);
 	return faccessat(s->layers_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool layer_store_is_bad(const struct store *s, const char *layer_key)
+{
+	return has_mark(s, layer_key, "bad");
+}
+
+bool layer_store_is_lie(const struct store *s, const char *layer_key)
+{
+	return has_mark(s, layer_key, "lie");
+}
+
+int layer_store_mark_lie(const struct store *s, const char *layer_key)
+{
+	_cleanup_(fd_close) int dir_fd = beneath_cache_open(s->layers_fd, layer_key, O_RDONLY | O_DIRECTORY, 0);
+
+	return dir_fd < 0 ? dir_fd : fd_write_file(dir_fd, "lie", "", 0, 0600);
 }
 
 static int mark_bad(int dir_fd, const char *layer_key)

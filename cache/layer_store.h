@@ -73,3 +73,8 @@ int layer_store_sync(const struct store *s, struct layer_store *l);
 
 /* Whoever finds it damaged says so (reported, -EBADMSG): it is not opened again, but made anew. */
 int layer_store_mark_bad(const struct store *s, const char *layer_key);
+
+/* A bad one whose table was found not to be what its image says: made anew from the same table it would be again. The
+ * mark goes with the layer, which `gc` removes. */
+int layer_store_mark_lie(const struct store *s, const char *layer_key);
+bool layer_store_is_lie(const struct store *s, const char *layer_key);

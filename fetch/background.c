@@ -179,9 +179,12 @@ static int check(struct background *b, const struct job *j)
 	if (faccessat(dir_fd, "checked", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	r = check_layer_is(b->context, j->key, &j->diff_id);
-	if (r == -EBADMSG)
+	if (r == -EBADMSG) {
+		(void)layer_store_mark_lie(b->context->store, j->key);
 		report_note("layer %s IS NOT WHAT ITS IMAGE SAYS: the table of it that was found beside the image lies; "
-			    "its reads fail from now on. Who may push to that repository made it", j->key);
+			    "its reads fail from now on, and it is not made from that table again. Who may push to that "
+			    "repository made it", j->key);
+	}
 	return r < 0 ? r : fd_write_file(dir_fd, "checked", "", 0, 0600);
 }
 

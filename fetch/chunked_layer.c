@@ -223,7 +223,6 @@ int chunked_layer_make(struct context *c, struct source *source, const char *rep
 {
 	_cleanup_(layer_builder_free) struct layer_builder *builder = NULL;
 	_cleanup_(layer_new_free) struct layer_new *layer = NULL;
-	_cleanup_(layer_store_free) struct layer_store *there = NULL;
 	_cleanup_(bytes_free) struct bytes spans = {0};
 	uint64_t index_size, layer_file_size;
 	char key[LAYER_KEY_SIZE];
@@ -231,8 +230,9 @@ int chunked_layer_make(struct context *c, struct source *source, const char *rep
 	int r;
 
 	chunked_layer_key(&blob->digest, place, key);
-	if (layer_table_get(c->layers, key, &there) == 0 && layer_store_is_whole(c->store, there))
-		return 0; /* another image's */
+	r = layer_table_is_made(c->layers, key);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = layer_builder_new(&builder);
 	if (r == 0)
 		r = build(source, reference, blob, place, builder, &spans, &index_size, &layer_file_size);

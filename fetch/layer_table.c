@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/report.h"
 
 struct entry {
 	struct entry *next;
@@ -90,6 +91,16 @@ int layer_table_get(struct layer_table *t, const char *layer_key, struct layer_s
 	if (r < 0)
 		return r == -EBADMSG ? -ENOENT : r;
 	return add(t, &opened, ret);
+}
+
+int layer_table_is_made(struct layer_table *t, const char *layer_key)
+{
+	_cleanup_(layer_store_free) struct layer_store *there = NULL;
+
+	if (layer_store_is_lie(t->store, layer_key))
+		return fail(EBADMSG, "the table of it that was found beside the image lies: layer %s was not what the image "
+				     "says (`lazyrun gc` forgets that)", layer_key);
+	return layer_table_get(t, layer_key, &there) == 0 && layer_store_is_whole(t->store, there);
 }
 
 void layer_table_drop(struct layer_table *t, const char *layer_key)

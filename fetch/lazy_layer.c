@@ -147,7 +147,6 @@ static int commit(struct context *c, struct layer_new *layer, const char *reposi
 int lazy_layer_make(struct context *c, struct source *source, const char *repository, const struct descriptor *blob,
 		    const struct lazy_artifact_layer *l)
 {
-	_cleanup_(layer_store_free) struct layer_store *there = NULL;
 	_cleanup_(layer_new_free) struct layer_new *layer = NULL;
 	_cleanup_(bytes_free) struct bytes spans = {0}, links = {0};
 	struct erofs_read index = {0};
@@ -156,8 +155,9 @@ int lazy_layer_make(struct context *c, struct source *source, const char *reposi
 	int r;
 
 	lazy_layer_key(repository, l, key);
-	if (layer_table_get(c->layers, key, &there) == 0 && layer_store_is_whole(c->store, there))
-		return 0; /* another start's */
+	r = layer_table_is_made(c->layers, key);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	gets = calloc(2, sizeof(*gets));
 	if (!gets)
 		return -ENOMEM;

@@ -103,15 +103,15 @@ static int write_files(struct layer_new *layer, const char *repository, const st
 int soci_layer_make(struct context *c, struct source *source, const char *repository, const struct descriptor *blob,
 		    const struct soci_index *i, const struct soci_index_layer *l)
 {
-	_cleanup_(layer_store_free) struct layer_store *there = NULL;
 	_cleanup_(layer_new_free) struct layer_new *layer = NULL;
 	_cleanup_(parts_free) struct parts p = {0};
 	char key[LAYER_KEY_SIZE];
 	int r;
 
 	soci_layer_key(repository, i, l, key);
-	if (layer_table_get(c->layers, key, &there) == 0 && layer_store_is_whole(c->store, there))
-		return 0; /* another image's */
+	r = layer_table_is_made(c->layers, key);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = build(source, blob, l, &p);
 	if (r == 0)
 		r = layer_new_open(c->store, &layer);

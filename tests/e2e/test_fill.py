@@ -99,8 +99,8 @@ class Lies(FillCase):
         self.proxy.rule = rule
         self.lab.lazyrun("run", "--require-lazy", "--fill=now", self.through, "true")  # it may be found out before its end
         wait_until("the log to say so", lambda: "IS NOT WHAT ITS IMAGE SAYS" in self.lab.log(), 60)
-        p = self.lab.lazyrun("cat", self.through, "/bin/sh")
-        self.assertNotEqual(p.returncode, 0)
+        self.assertFails(self.lab.lazyrun("cat", self.through, "/bin/sh"), 125, "7" * 64, "the image is broken")  # streamed
+        self.assertFails(self.lab.lazyrun("cat", "--require-lazy", self.through, "/bin/sh"), 125, "lies", "lazyrun gc")
 
 
 del FillCase, ArtifactCase
