@@ -379,5 +379,9 @@ int check_layer_is(struct context *c, const char *key, const struct digest *diff
 		p.n_wrong = 1;
 	}
 	r = repair(&p);
-	return r < 0 ? r : p.bad ? -EBADMSG : p.whole ? 0 : -EAGAIN;
+	if (r < 0)
+		return r;
+	if (p.bad)
+		return p.whole ? -EBADMSG : -EIO;
+	return p.whole ? 0 : -EAGAIN;
 }

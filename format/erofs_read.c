@@ -269,7 +269,7 @@ static int block_entry(const struct dir_block *b, unsigned int slot, struct erof
 	return 0;
 }
 
-static int compare_names(const char *a, size_t a_size, const char *b, size_t b_size)
+int erofs_read_compare(const char *a, size_t a_size, const char *b, size_t b_size)
 {
 	int r = memcmp(a, b, a_size < b_size ? a_size : b_size);
 
@@ -288,7 +288,7 @@ static int block_seek(const struct dir_block *b, const char *name, size_t name_s
 
 		if (r < 0)
 			return r;
-		if (compare_names(entry.name, entry.name_size, name, name_size) < 0)
+		if (erofs_read_compare(entry.name, entry.name_size, name, name_size) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -314,7 +314,7 @@ static int dir_seek(const uint8_t *dir, uint32_t n_blocks, const char *name, siz
 		r = block_entry(ret, 0, &entry);
 		if (r < 0)
 			return r;
-		if (compare_names(entry.name, entry.name_size, name, name_size) <= 0)
+		if (erofs_read_compare(entry.name, entry.name_size, name, name_size) <= 0)
 			low = middle;
 		else
 			high = middle;
@@ -366,7 +366,7 @@ int erofs_read_lookup(const struct erofs_read *e, const struct erofs_inode *dir,
 	r = block_entry(&b, slot, &entry);
 	if (r < 0)
 		return r;
-	if (compare_names(entry.name, entry.name_size, name, name_size) != 0)
+	if (erofs_read_compare(entry.name, entry.name_size, name, name_size) != 0)
 		return -ENOENT;
 	*ret_nid = entry.nid;
 	return 0;

@@ -51,6 +51,9 @@ struct erofs_entry {
 int erofs_read_open(const void *data, size_t size, struct erofs_read *ret);
 int erofs_read_inode(const struct erofs_read *e, uint32_t nid, struct erofs_inode *ret);
 
+/* The order of a directory's names: of their bytes, a shorter one first. */
+int erofs_read_compare(const char *a, size_t a_size, const char *b, size_t b_size);
+
 /* Binary search. `dir` must be a directory (-ENOTDIR). "." and ".." are found too. */
 int erofs_read_lookup(const struct erofs_read *e, const struct erofs_inode *dir, const char *name,
 		      size_t name_size, uint32_t *ret_nid);

@@ -243,13 +243,6 @@ int tree_parent(const struct tree *t, const struct tree_dir *dir, struct tree_no
 	return r < 0 ? r : climb_down(t, &c, 1, ret_node, ret_dir);
 }
 
-static int compare_names(const char *a, size_t a_size, const char *b, size_t b_size)
-{
-	int r = memcmp(a, b, a_size < b_size ? a_size : b_size);
-
-	return r ? r : (a_size > b_size) - (a_size < b_size);
-}
-
 /* To the part's next entry that is neither "." nor "..". Where names do not ascend, each call would pass over all of them. */
 static int cursor_next(const struct tree_list *l, uint32_t part, struct tree_cursor *c)
 {
@@ -260,7 +253,7 @@ static int cursor_next(const struct tree_list *l, uint32_t part, struct tree_cur
 	do
 		r = erofs_read_entry(l->tree->layers[l->dir->parts[part].position], &dir, &c->behind, &c->entry);
 	while (r == 1 && is_dots(c->entry.name, c->entry.name_size));
-	if (r == 1 && before.name && compare_names(c->entry.name, c->entry.name_size, before.name, before.name_size) <= 0)
+	if (r == 1 && before.name && erofs_read_compare(c->entry.name, c->entry.name_size, before.name, before.name_size) <= 0)
 		r = -EBADMSG;
 	c->ended = r != 1;
 	return r < 0 ? r : 0;
@@ -314,13 +307,13 @@ static int find_smallest(struct tree_list *l, struct tree_cursor **ret)
 		struct tree_cursor *c = &l->parts[i];
 		const struct erofs_entry *e = &c->entry;
 
-		while (!c->ended && l->last && compare_names(e->name, e->name_size, l->last, l->last_size) <= 0) {
+		while (!c->ended && l->last && erofs_read_compare(e->name, e->name_size, l->last, l->last_size) <= 0) {
 			int r = cursor_next(l, i, c);
 
 			if (r < 0)
 				return r;
 		}
-		if (!c->ended && (!smallest || compare_names(e->name, e->name_size, smallest->entry.name, smallest->entry.name_size) < 0))
+		if (!c->ended && (!smallest || erofs_read_compare(e->name, e->name_size, smallest->entry.name, smallest->entry.name_size) < 0))
 			smallest = c;
 	}
 	*ret = smallest;
